@@ -82,7 +82,7 @@ static enum emul_result run_pair(struct pass *r)
 	    old[2] = {0};
 	u8 bytes[16];
 	bool same;
-	enum emul_result res = pass_linear(r->e, r->i->seg, ea, 2 * size, &linear);
+	enum emul_result res = pass_linear(r->e, READ, r->i->seg, ea, 2 * size, &linear);
 
 	if (res == EMUL_DONE && size == 8 && linear % 16)
 		return pass_fault(r->e, VEC_GP);

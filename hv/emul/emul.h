@@ -18,6 +18,9 @@ struct emul_fault {
 
 enum emul_vector { EMUL_MMX, EMUL_SSE, EMUL_AVX };
 
+/* FETCH: of an instruction, which is only looked at for where a branch goes to. */
+enum access { READ, READ_FOR_WRITE, WRITE, FETCH };
+
 /* What instructions of an operating system load and store. */
 struct emul_system {
 	struct corbel_segment seg[SEG_IDTR + 1]; /* of GDT and IDT base and limit */
@@ -36,8 +39,8 @@ struct emul_ops {
 	int (*read)(struct emul_env *e, u64 linear, void *buf, u32 len, u64 *mmio_gpa);
 	int (*write)(struct emul_env *e, u64 linear, const void *buf, u32 len, u64 *mmio_gpa);
 	/*
-	 * Fill seg_base, seg_first, seg_limit, seg_selector, and stack32 for SS, which are about to
-	 * be used.
+	 * Fill seg_base, seg_first, seg_limit, seg_denies, seg_selector, and stack32 for SS, which
+	 * are about to be used.
 	 */
 	void (*segment)(struct emul_env *e, u8 seg);
 	/*
@@ -58,6 +61,7 @@ struct emul_env {
 	u64 seg_base[6];
 	u64 seg_first[6]; /* offsets from here to the limit; more than 0 if it expands downwards */
 	u32 seg_limit[6];
+	u8 seg_denies[6]; /* outside 64-bit mode; bits by enum access */
 	u16 seg_selector[6];
 	enum emul_mode mode;
 	bool stack32;	/* SS.B, outside 64-bit mode */

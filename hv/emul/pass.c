@@ -79,7 +79,8 @@ bool pass_is_canonical(const struct emul_env *e, u64 linear)
 	return (u64)((s64)(linear << unused) >> unused) == linear;
 }
 
-enum emul_result pass_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *linear)
+enum emul_result pass_linear(struct emul_env *e, enum access type, u8 seg, u64 ea, u32 size,
+			     u64 *linear)
 {
 	bool ok;
 
@@ -95,7 +96,8 @@ enum emul_result pass_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *
 		ok = pass_is_canonical(e, *linear) && pass_is_canonical(e, *linear + size - 1);
 	} else {
 		*linear = (u32)*linear;
-		ok = ea >= e->seg_first[seg] && ea + size - 1 <= e->seg_limit[seg];
+		ok = !(e->seg_denies[seg] & BIT(type)) && ea >= e->seg_first[seg] &&
+		     ea + size - 1 <= e->seg_limit[seg];
 	}
 	if (ok)
 		return EMUL_DONE;
@@ -188,7 +190,7 @@ enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u
 			r->answered = false;
 		} else {
 			u64 linear;
-			enum emul_result res = pass_linear(r->e, seg, ea, size, &linear);
+			enum emul_result res = pass_linear(r->e, type, seg, ea, size, &linear);
 
 			if (res == EMUL_DONE)
 				res = piece_access(r, type, linear, done, bytes + done, &len);
@@ -207,7 +209,7 @@ enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u
 enum emul_result pass_check_write(struct pass *r, u8 seg, u64 ea, u32 size)
 {
 	u64 linear, ignored;
-	enum emul_result res = pass_linear(r->e, seg, ea, size, &linear);
+	enum emul_result res = pass_linear(r->e, WRITE, seg, ea, size, &linear);
 
 	BUG_ON(size > sizeof(ignored));
 	r->st->mmio_len = 0; /* nothing is asked for yet */

@@ -17,8 +17,6 @@
 /* In place of a segment: a linear address that the processor uses for itself, as the system. */
 #define SEG_SYSTEM 0xff
 
-enum access { READ, READ_FOR_WRITE, WRITE };
-
 struct pass {
 	struct emul_state *st;
 	struct emul_env *e;
@@ -46,8 +44,9 @@ enum emul_result pass_finish(struct pass *r);
 
 /* Before segment base */
 u64 pass_address(const struct pass *r);
-/* EMUL_FAULT: beyond the segment, or not canonical */
-enum emul_result pass_linear(struct emul_env *e, u8 seg, u64 ea, u32 size, u64 *linear);
+/* EMUL_FAULT: beyond the segment, not what it is for, or not canonical */
+enum emul_result pass_linear(struct emul_env *e, enum access type, u8 seg, u64 ea, u32 size,
+			     u64 *linear);
 /* Read or write size bytes (32 at most) at val. All but EMUL_DONE end the pass. */
 enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u32 size, void *val);
 /* May this be written? Nothing is. */

@@ -194,7 +194,7 @@ static enum emul_result run_branch(struct pass *r)
 		res = pass_memory(r, READ, i->seg, pass_address(r), s.size, &target);
 	}
 	target &= size_mask(s.size);
-	if (res == EMUL_DONE && pass_linear(r->e, SEG_CS, target, 1, &unused) != EMUL_DONE)
+	if (res == EMUL_DONE && pass_linear(r->e, FETCH, SEG_CS, target, 1, &unused) != EMUL_DONE)
 		return pass_fault(r->e, VEC_GP);
 	if (res == EMUL_DONE && (r->kind == K_CALL || r->kind == K_CALL_REL))
 		res = stack_push(&s, next);

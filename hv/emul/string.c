@@ -98,6 +98,7 @@ enum emul_result string_run(struct pass *r, u32 kind)
 int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear)
 {
 	u64 mask = size_mask(i->addr_size), left = 1, fit = 1, ea, unused;
+	enum access type = WRITE;
 	u8 seg = SEG_ES;
 
 	BUG_ON(!emul_is_string_io(i));
@@ -109,13 +110,14 @@ int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear)
 	if (!emul_is_ins(i)) {
 		ea = e->gpr[RSI] & mask;
 		seg = i->seg;
+		type = READ;
 	}
-	if (pass_linear(e, seg, ea, i->op_size, linear) != EMUL_DONE)
+	if (pass_linear(e, type, seg, ea, i->op_size, linear) != EMUL_DONE)
 		return -EFAULT;
 	if (i->rep && !(*e->rflags & RFLAGS_DF))
 		fit = MIN(left, (PAGE_SIZE - *linear % PAGE_SIZE) / i->op_size);
 	if (!fit || ea + fit * i->op_size - 1 > mask ||
-	    pass_linear(e, seg, ea, fit * i->op_size, &unused) != EMUL_DONE)
+	    pass_linear(e, type, seg, ea, fit * i->op_size, &unused) != EMUL_DONE)
 		return 1;
 	return fit;
 }

@@ -105,9 +105,9 @@ static void set_selectors(struct task *t, const u16 *sel)
 	for (u32 i = 0; i <= SEG_GS; i++) {
 		struct corbel_segment *s = &t->seg[i];
 
-		if (!vm && i != SEG_CS && i != SEG_SS) {
+		if (vm || (i != SEG_CS && i != SEG_SS))
 			*s = (struct corbel_segment){.unusable = 1};
-		} else {
+		if (vm || i == SEG_CS || i == SEG_SS) {
 			s->type = TYPE_RW | TYPE_ACCESSED;
 			s->s = s->present = 1;
 			s->unusable = 0;
@@ -117,7 +117,6 @@ static void set_selectors(struct task *t, const u16 *sel)
 		if (vm) {
 			s->base = (u64)sel[i] << 4;
 			s->limit = 0xffff;
-			s->db = s->g = 0;
 		} else if (i == SEG_CS) {
 			s->type |= TYPE_CODE;
 		}

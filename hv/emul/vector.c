@@ -97,7 +97,7 @@ enum emul_result vector_run(struct pass *r, const struct vector_move *m)
 		ret = prepare_load(r, m, file, n, val);
 	if (ret)
 		return EMUL_FAULT;
-	res = pass_linear(r->e, i->seg, ea, size, &linear);
+	res = pass_linear(r->e, how, i->seg, ea, size, &linear);
 	if (res == EMUL_DONE && m->flags & V_ALIGNED && linear % size)
 		return pass_fault(r->e, VEC_GP);
 	if (res == EMUL_DONE)

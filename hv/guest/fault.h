@@ -30,6 +30,7 @@ void guest_access_failed(struct vcpu *v, int err, const struct guest_fault *f);
 #define GUEST_ERROR_EMULATION 1 /* an instruction that is not emulated */
 #define GUEST_ERROR_CR	      2 /* an access to a control register that makes no sense */
 #define GUEST_ERROR_MCHECK    3 /* its memory is broken */
+#define GUEST_ERROR_DELIVERY  4 /* an event finds a device where its stack or a table should be */
 void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in);
 /*
  * That with GUEST_ERROR_EMULATION where a kernel has run the instruction. A program in user mode

@@ -10,6 +10,7 @@
  *   next entry
  */
 #include "hv/guest/mmio.h"
+#include "hv/emul/descriptor.h"
 #include "hv/emul/op.h"
 #include "hv/emul/pass.h"
 #include "hv/emul/walk.h"
@@ -86,9 +87,22 @@ static int emul_write(struct emul_env *e, u64 linear, const void *buf, u32 len, 
 	return emul_access(e, linear, (void *)buf, len, mmio, right, true);
 }
 
-/* Type of a data segment, not of code, that has its limit below */
-#define SEG_EXPANDS_MASK (BIT(3) | BIT(2))
-#define SEG_EXPANDS_DOWN BIT(2)
+/*
+ * SDM "Type Checking", in protected mode only. The processor has checked the access that it was
+ * stopped by; but INS and OUTS stop before, and others have a second operand.
+ */
+static u8 denied_by(struct vcpu *v, const struct corbel_segment *s)
+{
+	const u8 writes = BIT(READ_FOR_WRITE) | BIT(WRITE);
+
+	if (!(hvm->get(v, HVM_CR0) & CR0_PE) || v->rflags & RFLAGS_VM)
+		return 0;
+	if (s->unusable)
+		return BIT(READ) | writes;
+	if (s->type & TYPE_RW)
+		return s->type & TYPE_CODE ? writes : 0;
+	return s->type & TYPE_CODE ? BIT(READ) | writes : writes;
+}
 
 static void emul_segment(struct emul_env *e, u8 seg)
 {
@@ -98,7 +112,8 @@ static void emul_segment(struct emul_env *e, u8 seg)
 	e->seg_base[seg] = s.base;
 	e->seg_first[seg] = 0;
 	e->seg_limit[seg] = s.limit;
-	if (s.s && (s.type & SEG_EXPANDS_MASK) == SEG_EXPANDS_DOWN) {
+	e->seg_denies[seg] = denied_by(e->ctx, &s);
+	if (s.s && (s.type & (TYPE_CODE | TYPE_CONFORMING)) == TYPE_CONFORMING) {
 		e->seg_first[seg] = (u64)s.limit + 1;
 		e->seg_limit[seg] = s.db ? ~0u : 0xffff;
 	}
@@ -302,10 +317,18 @@ static inline bool ring_plainly(struct vcpu *v, const struct vm_exit *x, const s
 static enum after_exit emulate_insn(struct vcpu *v, const struct vm_exit *x, bool device, u64 gen)
 {
 	struct guest_fault f = {0};
+	struct fetched *in;
 	struct emul_env e;
-	int ret = vcpu_fetch(v, &f);
-	struct fetched *in = v->emul->insn;
+	int ret;
 
+	/* It is not the instruction that has come there, but an event on its way to the handler. */
+	if (unlikely(v->irq_injected || v->nmi_injected ||
+		     (v->exception.pending && v->exception.injected))) {
+		guest_stuck(v, GUEST_ERROR_DELIVERY, NULL);
+		return EXIT_PREPARE;
+	}
+	ret = vcpu_fetch(v, &f);
+	in = v->emul->insn;
 	v->emul->state.mmio_gpa = x->p2m.gpa; /* for cannot_emulate() */
 	if (ret && ret != -EINVAL) {
 		guest_access_failed(v, ret, &f);
@@ -343,14 +366,15 @@ int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f)
 	return ret;
 }
 
-int mmio_operand(struct vcpu *v, u32 len, u64 *linear, struct guest_fault *f)
+int mmio_operand(struct vcpu *v, u32 len, bool write, u64 *linear, struct guest_fault *f)
 {
 	const struct insn *i = &v->emul->insn->insn;
 	struct emul_env e;
 	u64 at = emul_offset(i, v->gpr, v->rip) & size_mask(i->addr_size);
+	enum access type = write ? WRITE : READ;
 
 	fill_env(v, &e);
-	if (pass_linear(&e, i->seg, at, len, linear) == EMUL_DONE)
+	if (pass_linear(&e, type, i->seg, at, len, linear) == EMUL_DONE)
 		return 0;
 	*f = (struct guest_fault){.raised = e.fault};
 	return -EFAULT;

@@ -17,8 +17,11 @@ enum after_exit mmio_handle_fault(struct vcpu *v, const struct vm_exit *x);
 bool mmio_is_device(const struct vcpu *v, u64 gpa, const struct pt_leaf *leaf, bool write);
 /* emul_string_span() of v->emul->insn. */
 int mmio_string_span(struct vcpu *v, u64 *linear, struct guest_fault *f);
-/* Where v->emul->insn has its operand in memory, of len bytes. -EFAULT: *f says which exception. */
-int mmio_operand(struct vcpu *v, u32 len, u64 *linear, struct guest_fault *f);
+/*
+ * Where v->emul->insn has its operand in memory, of len bytes, to be written or else read. -EFAULT:
+ * *f says which exception.
+ */
+int mmio_operand(struct vcpu *v, u32 len, bool write, u64 *linear, struct guest_fault *f);
 /* Carry out v->emul->insn, which is at RIP and has not stopped at memory. */
 void mmio_emulate(struct vcpu *v);
 /* VMEXIT_IO by INS or OUTS, v->emul->insn, that memory is not simply moved for. */

@@ -114,7 +114,7 @@ static u32 move_operand(struct vcpu *v, void *buf, u32 len, bool write)
 {
 	struct guest_fault f = {0};
 	u64 linear, access = write ? WALK_WRITE : 0;
-	int err = mmio_operand(v, len, &linear, &f);
+	int err = mmio_operand(v, len, write, &linear, &f);
 
 	if (!err)
 		err = vcpu_access_linear(v, linear, buf, len, access, &f);

@@ -2,11 +2,13 @@
 /*
  * Instructions that a guest's CPUID lacks are undefined where the hardware can keep them from it:
  * on VT-x by controls, on AMD-V by intercepts. Those that it has run, which `insns shown` tries
- * alone: QEMU's TCG does not intercept RDTSCP. And one that is emulated finds protection keys.
+ * alone: QEMU's TCG does not intercept RDTSCP. And what one that is
+ * emulated may not do: keys of protection, types of segments, the delivery of an event.
  */
 #include "vmm.h"
 
 #include <cpuid.h>
+#include <linux/kvm.h>
 #include <string.h>
 
 #define AREA   (DATA + 0x1000) /* of XSAVES; in RDI */
@@ -119,8 +121,66 @@ static void check_keys(void)
 	}
 }
 
+#define PORT_IN 0x99
+
+/*
+ * INSB in 32-bit mode, which exits before the processor has looked at ES. Without an IDT a fault is
+ * the end.
+ */
+static void check_ins(const char *what, struct kvm_segment es, bool allowed)
+{
+	static const u8 code[] = {0x6c, 0xe6, PORT_DONE}; /* insb; out PORT_DONE, al */
+	struct kvm_sregs s;
+	struct kvm_regs r;
+	bool asked = false;
+	struct vm vm;
+
+	vm_init(&vm, 1, 0);
+	memcpy(vm.ram + DATA, code, sizeof(code));
+	vm.ram[AREA] = 0x77;
+	cpu_setup(&vm, 0, MODE_PROT32, payload_start, AREA, 0);
+	cpu_get_regs(&vm, 0, &r);
+	r.rip = DATA;
+	r.rdx = PORT_IN;
+	cpu_set_regs(&vm, 0, &r);
+	cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s);
+	s.es = es;
+	s.idt.limit = 0;
+	cpu_ioctl(&vm, 0, KVM_SET_SREGS, &s);
+	while (!cpu_ioctl(&vm, 0, KVM_RUN, NULL) && vm.run[0]->exit_reason == KVM_EXIT_IO &&
+	       vm.run[0]->io.port == PORT_IN) {
+		*((u8 *)vm.run[0] + vm.run[0]->io.data_offset) = 0x42;
+		asked = true;
+	}
+	ok(asked == allowed && vm.ram[AREA] == (allowed ? 0x42 : 0x77) &&
+	       vm.run[0]->exit_reason == (allowed ? KVM_EXIT_IO : KVM_EXIT_SHUTDOWN),
+	   "instructions: INS to %s", what);
+	vm_free(&vm);
+}
+
+/* A fault whose handler would have its frame in a device: nobody can go on, and no code runs. */
+static void check_delivery(void)
+{
+	static const u8 code[] = {
+	    0xbc, 0x00,	     0x08, 0x00, 0xd0,		      /* mov esp, MMIO_BASE + 0x800 */
+	    0x48, 0xb8,	     0,	   0,	 0,    0, 0, 1, 0, 0, /* mov rax, 1 << 40 */
+	    0x89, 0x00,					      /* mov [rax], eax */
+	    0xe6, PORT_DONE,
+	};
+	struct vm vm;
+	enum end end;
+
+	vm_init(&vm, 1, 0);
+	end = run_code(&vm, code, sizeof(code), 0);
+	ok(end == END_INTERNAL, "instructions: a fault cannot be delivered to a device: %s",
+	   end_names[end]);
+	vm_free(&vm);
+}
+
 int main(int argc, char **argv)
 {
+	struct kvm_segment data = {
+	    .limit = ~0u, .selector = 0x10, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1};
 	bool all = argc < 2 || strcmp(argv[1], "shown");
 	u32 a, b, c, d, tried = 0, here;
 
@@ -141,6 +201,11 @@ int main(int argc, char **argv)
 	}
 	if (cpu_is_shown(&(struct feature){7, 0, 2, 1u << 3}))
 		check_keys();
+	check_ins("a segment", data, true);
+	data.type = 1;
+	check_ins("one that is only read", data, false);
+	check_ins("none", (struct kvm_segment){.limit = ~0u, .unusable = 1}, false);
+	check_delivery();
 	ok(tried, "instructions: there is one that can be shown and hidden");
 	return failures != 0;
 }

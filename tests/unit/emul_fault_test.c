@@ -150,6 +150,40 @@ static void test_expand_down(void)
 	CHECK(faults(&e, "\x8b\x03", 2, 13), "one that is empty");
 }
 
+/* What the type of a segment is against, where it counts. */
+static void test_denied(void)
+{
+	struct emul_env e = legacy(EMUL_32), wide;
+
+	cpu.gpr[RBX] = AT;
+	e.seg_denies[SEG_DS] = BIT(WRITE) | BIT(READ_FOR_WRITE);
+	CHECK(once(&e, "\x8b\x03", 2) == EMUL_DONE && (u32)cpu.gpr[RAX] == VAL,
+	      "a segment that is only read is read");
+	CHECK(faults(&e, "\x89\x0b", 2, 13), "and not written: #GP");
+	CHECK(faults(&e, "\x01\x0b", 2, 13), "nor read to be written");
+	cpu.gpr[RSI] = AT;
+	cpu.gpr[RDI] = 0;
+	e.seg_base[SEG_ES] = data_at;
+	e.seg_denies[SEG_ES] = BIT(READ) | BIT(WRITE) | BIT(READ_FOR_WRITE);
+	CHECK(faults(&e, "\xa5", 1, 13) && !memcmp(dev.data + AT, &(u32){VAL}, 4),
+	      "a null segment is the target of no MOVS");
+	e.port = &(u16){0x60};
+	CHECK(faults(&e, "\x6d", 1, 13) && !dev.ports, "nor of an INS, whose port is not read");
+	e.seg_denies[SEG_SS] = BIT(READ);
+	cpu.gpr[RBP] = AT;
+	CHECK(faults(&e, "\x8b\x45\x00", 3, 12), "of SS it is #SS");
+	e.seg_denies[SEG_CS] = BIT(READ);
+	e.seg_base[SEG_SS] = data_at;
+	cpu.gpr[RSP] = 0x200;
+	memcpy(dev.data + AT, &(u32){0x4000}, 4);
+	CHECK(once(&e, "\xff\x13", 2) == EMUL_DONE && cpu.rip == 0x4000,
+	      "code that cannot be read is branched to");
+	wide = env_for(EMUL_64);
+	memset(wide.seg_denies, 0xff, sizeof(wide.seg_denies));
+	cpu.gpr[RBX] = data_at + AT;
+	CHECK(once(&wide, "\x89\x0b", 2) == EMUL_DONE, "64-bit mode does not ask");
+}
+
 static void test_16bit(void)
 {
 	struct emul_env e = legacy(EMUL_16);
@@ -295,6 +329,7 @@ int main(void)
 	test_stopped();
 	test_segments();
 	test_expand_down();
+	test_denied();
 	test_16bit();
 	test_pusha();
 	test_jmp_limit();

@@ -25,12 +25,15 @@ static struct vcpu *const v = &fake_vcpu[0];
 static struct vcpu_emul emul;
 static struct corbel_vcpu_page page;
 static u32 cpl;
+static bool real;
 u32 phys_bits = 40;
 
 static u64 fake_get(struct vcpu *w, enum hvm_reg r)
 {
 	if (r == HVM_MODE)
 		return EMUL_32;
+	if (r == HVM_CR0)
+		return real ? 0 : CR0_PE;
 	return r == HVM_CPL ? cpl : 0;
 }
 
@@ -65,9 +68,13 @@ static bool fake_is_paging(struct vcpu *w, const struct hvm_paging *p)
 	return false;
 }
 
+static const struct corbel_segment *other_es;
+
 static void fake_seg(struct vcpu *w, enum hvm_seg s, struct corbel_segment *out)
 {
 	*out = (struct corbel_segment){.limit = ~0u, .type = 3, .s = 1, .present = 1, .db = 1};
+	if (s == HVM_ES && other_es)
+		*out = *other_es;
 }
 
 static void fake_dump(struct vcpu *w)
@@ -267,6 +274,75 @@ static void test_keys(void)
 	keys = 0;
 }
 
+/* MOVSD from the device to the segment in ES: whether it stops for the device at all. */
+static bool moves_to(const struct corbel_segment *es, u64 flags)
+{
+	static const u8 movsd = 0xa5;
+	struct vm_exit x = {.reason = VMEXIT_P2M_FAULT, .p2m = {.gpa = DEVICE}};
+
+	reset();
+	v->rflags = flags;
+	v->gpr[RSI] = DEVICE;
+	v->gpr[RDI] = 0x2000;
+	v->rip = CODE;
+	fake_memory[CODE] = movsd;
+	memset(fake_memory + 0x2000, 0x77, 4);
+	other_es = es;
+	mmio_handle_fault(v, &x);
+	CHECK(v->stop_reason == CORBEL_EXIT_MMIO && !page.mmio.is_write, "the device is read");
+	answer_fault(0);
+	other_es = NULL;
+	if (v->exception.pending)
+		CHECK(v->exception.vector == VEC_GP && v->rip == CODE && v->gpr[RSI] == DEVICE,
+		      "the instruction has faulted");
+	return memcmp(fake_memory + 0x2000, "\x77\x77\x77\x77", 4) && !v->exception.pending;
+}
+
+static void test_types(void)
+{
+	struct corbel_segment null = {.limit = ~0u, .unusable = 1}, seg = {.limit = ~0u, .s = 1};
+
+	cpl = 0;
+	CHECK(!moves_to(&null, 2), "a segment that is null is not written");
+	for (seg.type = 0; seg.type < 16; seg.type++) {
+		bool down = (seg.type & 12) == 4;
+
+		seg.limit = down ? 0x1fff : ~0u;
+		seg.db = 1;
+		CHECK(moves_to(&seg, 2) == ((seg.type & 10) == 2), "one of type %u", seg.type);
+	}
+	seg.type = 11;
+	CHECK(moves_to(&seg, 2 | RFLAGS_VM), "in virtual-8086 mode types do not count");
+	real = true;
+	CHECK(moves_to(&seg, 2), "nor in real mode");
+	real = false;
+}
+
+/* An event whose delivery comes to the device is not the instruction that is next. */
+static void test_delivery(void)
+{
+	static const u8 store[] = {0x89, 0x07};
+
+	for (u32 what = 0; what < 3; what++) {
+		reset();
+		v->gpr[RDI] = DEVICE;
+		v->irq_injected = what == 0;
+		v->nmi_injected = what == 1;
+		v->exception.pending = v->exception.injected = what == 2;
+		v->exception.vector = VEC_PF;
+		run(0, store, sizeof(store), DEVICE);
+		CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && v->rip == CODE &&
+			  page.internal.code == GUEST_ERROR_DELIVERY && !page.internal.insn_len,
+		      "an event that is not delivered for a device is the VMM's to know (%u)",
+		      what);
+	}
+	reset();
+	v->gpr[RDI] = DEVICE;
+	v->exception.pending = true; /* it waits for its turn */
+	run(0, store, sizeof(store), DEVICE);
+	CHECK(v->stop_reason == CORBEL_EXIT_MMIO, "one that waits is not it");
+}
+
 /* The level-triggered vector is in service. */
 static void serve(u8 vector)
 {
@@ -346,6 +422,8 @@ int main(void)
 	test_cannot_emulate();
 	test_exec();
 	test_keys();
+	test_types();
+	test_delivery();
 	test_eoi_and_more();
 	return test_end();
 }

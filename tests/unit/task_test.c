@@ -294,10 +294,15 @@ static void test_segments(void)
 	put(B + T_FLAGS, VM | 2, 4);
 	put(B + T_CS, 0x1234, 4);
 	put(B + T_DS, 0, 4);
+	for (u32 i = SEG_ES; i <= SEG_GS; i++)
+		t.seg[i].avl = t.seg[i].db = t.seg[i].g = t.seg[i].l = 1;
 	CHECK(!task_switch(&t) && !t.faulted && t.seg[SEG_CS].base == 0x12340 &&
 		  t.seg[SEG_CS].limit == 0xffff && t.seg[SEG_SS].dpl == 3 &&
 		  t.seg[SEG_CS].type == 3 && !t.seg[SEG_DS].unusable,
 	      "virtual-8086 mode: segments are what they are called");
+	for (u32 i = SEG_ES; i <= SEG_GS; i++) /* VT-x does not enter it else */
+		CHECK(!(t.seg[i].avl | t.seg[i].db | t.seg[i].g | t.seg[i].l),
+		      "and %u keeps nothing of the old task's", i);
 }
 
 /* Each access in turn is refused once; what comes of it must be what comes without. */

@@ -215,7 +215,7 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 	vcpu_exit_to_dom0(v, CORBEL_EXIT_MEM_FAULT);
 }
 
-int mmio_operand(struct vcpu *v, u32 len, u64 *linear, struct guest_fault *f)
+int mmio_operand(struct vcpu *v, u32 len, bool write, u64 *linear, struct guest_fault *f)
 {
 	*linear = 0;
 	return 0;
