@@ -191,7 +191,11 @@ enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u
 		} else {
 			u64 linear;
 			enum emul_result res = pass_linear(r->e, type, seg, ea, size, &linear);
+			u32 rest = PAGE_SIZE - linear % PAGE_SIZE; /* of the page */
 
+			/* no half of it is done if the other faults */
+			if (res == EMUL_DONE && !done && unlikely(rest < size) && !r->system)
+				res = pass_check(r, type, seg, ea + rest, 1);
 			if (res == EMUL_DONE)
 				res = piece_access(r, type, linear, done, bytes + done, &len);
 			if (res != EMUL_DONE)
@@ -206,14 +210,14 @@ enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u
 	return EMUL_DONE;
 }
 
-enum emul_result pass_check_write(struct pass *r, u8 seg, u64 ea, u32 size)
+enum emul_result pass_check(struct pass *r, enum access type, u8 seg, u64 ea, u32 size)
 {
 	u64 linear, ignored;
-	enum emul_result res = pass_linear(r->e, WRITE, seg, ea, size, &linear);
+	enum emul_result res = pass_linear(r->e, type, seg, ea, size, &linear);
 
 	BUG_ON(size > sizeof(ignored));
 	r->st->mmio_len = 0; /* nothing is asked for yet */
-	r->e->rmw = true;
+	r->e->rmw = type != READ;
 	for (u32 done = 0, len; res == EMUL_DONE && done < size; done += len) {
 		u64 at = r->e->mode == EMUL_64 ? linear + done : (u32)(linear + done), gpa;
 

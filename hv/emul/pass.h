@@ -49,7 +49,7 @@ enum emul_result pass_linear(struct emul_env *e, enum access type, u8 seg, u64 e
 			     u64 *linear);
 /* Read or write size bytes (32 at most) at val. All but EMUL_DONE end the pass. */
 enum emul_result pass_memory(struct pass *r, enum access type, u8 seg, u64 ea, u32 size, void *val);
-/* May this be written? Nothing is. */
-enum emul_result pass_check_write(struct pass *r, u8 seg, u64 ea, u32 size);
+/* May this be done, of 8 bytes at most? Nothing is. */
+enum emul_result pass_check(struct pass *r, enum access type, u8 seg, u64 ea, u32 size);
 /* At *e->port */
 enum emul_result pass_port(struct pass *r, bool in, u32 size, u64 *val);

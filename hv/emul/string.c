@@ -38,7 +38,7 @@ static enum emul_result string_step(struct pass *r, u32 kind)
 
 	/* a port is not read for what could not be stored */
 	if (kind & STR_IN && !r->st->phase && !r->answered)
-		res = pass_check_write(r, SEG_ES, to, size);
+		res = pass_check(r, WRITE, SEG_ES, to, size);
 	if (res == EMUL_DONE && kind & STR_IN)
 		res = pass_port(r, true, size, &a);
 	if (kind & STR_SRC)
@@ -91,6 +91,8 @@ enum emul_result string_run(struct pass *r, u32 kind)
 			pass_add_reg(r, RCX, -1, i->addr_size);
 		if (string_ends(r, kind))
 			return pass_finish(r);
+		if (*r->e->rflags & RFLAGS_TF && left > 1) /* each iteration has its trap */
+			return EMUL_DONE;
 	}
 	return EMUL_DONE;
 }
@@ -114,7 +116,7 @@ int emul_string_span(struct emul_env *e, const struct insn *i, u64 *linear)
 	}
 	if (pass_linear(e, type, seg, ea, i->op_size, linear) != EMUL_DONE)
 		return -EFAULT;
-	if (i->rep && !(*e->rflags & RFLAGS_DF))
+	if (i->rep && !(*e->rflags & (RFLAGS_DF | RFLAGS_TF)))
 		fit = MIN(left, (PAGE_SIZE - *linear % PAGE_SIZE) / i->op_size);
 	if (!fit || ea + fit * i->op_size - 1 > mask ||
 	    pass_linear(e, type, seg, ea, fit * i->op_size, &unused) != EMUL_DONE)

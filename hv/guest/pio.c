@@ -75,8 +75,11 @@ static void string_advance(struct vcpu *v)
 	pio_write_reg(v, io->reg, v->gpr[io->reg] + step, io->addr_size);
 	if (io->rep) {
 		pio_write_reg(v, RCX, v->gpr[RCX] - io->count, io->addr_size);
-		if (string_left(v))
-			return; /* the instruction runs again for the rest */
+		if (string_left(v)) { /* the instruction runs again for the rest */
+			if (unlikely(v->rflags & RFLAGS_TF))
+				vcpu_retire(v);
+			return;
+		}
 	}
 	vcpu_skip(v, io->insn_len);
 }

@@ -2,8 +2,8 @@
 /*
  * Instructions that a guest's CPUID lacks are undefined where the hardware can keep them from it:
  * on VT-x by controls, on AMD-V by intercepts. Those that it has run, which `insns shown` tries
- * alone: QEMU's TCG does not intercept RDTSCP. And what one that is
- * emulated may not do: keys of protection, types of segments, the delivery of an event.
+ * alone: QEMU's TCG does not intercept RDTSCP. And what one that is emulated may not do: keys of
+ * protection, types of segments, the delivery of an event.
  */
 #include "vmm.h"
 

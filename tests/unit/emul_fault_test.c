@@ -150,6 +150,35 @@ static void test_expand_down(void)
 	CHECK(faults(&e, "\x8b\x03", 2, 13), "one that is empty");
 }
 
+/* A device is not asked for the half of an access whose other half faults, nor is memory written.
+ */
+static void test_crossing(void)
+{
+	struct emul_env e = env_for(EMUL_64);
+
+	reset_cpu();
+	cpu.gpr[RBX] = data_at + 4092;
+	cpu.gpr[RCX] = 0x1122334455667788;
+	dev.mmio_pages = 1;
+	dev.fault_page = 2;
+	dev.read = dev.written = 0;
+	CHECK(faults(&e, "\x48\x89\x0b", 3, 14) && !dev.written,
+	      "a store from a device into a page that faults");
+	CHECK(e.fault.cr2 == data_at + 4096, "the fault is the second page's");
+	dev.mmio_pages = 0;
+	memset(dev.data + 4092, 0, 4);
+	CHECK(faults(&e, "\x48\x89\x0b", 3, 14) && !memcmp(dev.data + 4092, "\0\0\0", 4),
+	      "from memory: nothing of it is done");
+	dev.fault_page = 0;
+	CHECK(once(&e, "\x48\x89\x0b", 3) == EMUL_DONE &&
+		  !memcmp(dev.data + 4092, &cpu.gpr[RCX], 8),
+	      "without the fault all of it");
+	dev.mmio_pages = 8;
+	cpu.gpr[RBX] = data_at + DATA_SIZE - 4; /* behind it each access faults */
+	CHECK(faults(&e, "\x48\x8b\x0b", 3, 14) && !dev.read, "and a load");
+	dev.bad = false;
+}
+
 /* What the type of a segment is against, where it counts. */
 static void test_denied(void)
 {
@@ -330,6 +359,7 @@ int main(void)
 	test_segments();
 	test_expand_down();
 	test_denied();
+	test_crossing();
 	test_16bit();
 	test_pusha();
 	test_jmp_limit();

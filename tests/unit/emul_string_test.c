@@ -140,6 +140,32 @@ static void test_string_io(void)
 	CHECK(failed == before, "INS and OUTS with and without REP as the manual says");
 }
 
+/* With TF set each iteration is a step, and the last one that of the instruction. */
+static void test_steps(void)
+{
+	struct emul_env e = env_for(EMUL_64);
+	u32 steps = 0, bad = 0;
+	struct insn i;
+	u16 port = 0x60;
+	u64 linear;
+
+	reset_cpu();
+	cpu.rflags |= 0x100;
+	cpu.gpr[1] = 5;
+	cpu.gpr[7] = data_at;
+	while (cpu.rip == 0x1000 && steps < 9) {
+		bad += once(&e, "\xf3\xab", 2) != EMUL_DONE;
+		steps++;
+		bad += cpu.gpr[1] != 5 - steps || cpu.gpr[7] != data_at + 4 * steps;
+	}
+	CHECK(steps == 5 && !bad && cpu.rip == 0x1002, "REP STOS is stepped through (%u)", steps);
+	e.port = &port;
+	cpu.gpr[1] = 5;
+	CHECK(!insn_decode(&i, (const u8 *)"\xf3\x6c", 2, EMUL_64) &&
+		  emul_string_span(&e, &i, &linear) == 1,
+	      "so is REP INS");
+}
+
 /* What INS does before it reads, and what needs the right to do so. */
 static void test_string_io_bounds(void)
 {
@@ -185,5 +211,6 @@ int main(void)
 	test_strings();
 	test_string_io();
 	test_string_io_bounds();
+	test_steps();
 	return test_end();
 }
