@@ -271,9 +271,10 @@ static void emul_finish(struct vcpu *v, struct emul_env *e, enum emul_result r)
 	}
 	switch (r) {
 	case EMUL_DONE:
-		vcpu_retire(v);
-		if (unlikely(e->shadow))
+		if (unlikely(e->shadow)) /* which holds a trap back, too */
 			hvm->set(v, HVM_SHADOW, 1);
+		else
+			vcpu_retire(v);
 		if (unlikely(e->iret))
 			hvm->set(v, HVM_NMI_MASK, 0);
 		if (unlikely(e->rf))

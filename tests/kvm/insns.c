@@ -8,8 +8,8 @@
 #include "vmm.h"
 
 #include <cpuid.h>
-#include <linux/kvm.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AREA   (DATA + 0x1000) /* of XSAVES; in RDI */
 #define RUN_MS 10000
@@ -177,6 +177,22 @@ static void check_delivery(void)
 	vm_free(&vm);
 }
 
+/*
+ * A hypercall of this program's, just back from a system call: AMD's SYSRET leaves the kernel's DPL
+ * in SS, and all of dom0's calls would be open to it.
+ */
+static void check_call(bool vmx)
+{
+	long ret = CORBEL_HC_BASE;
+
+	getppid();
+	if (vmx)
+		__asm__ volatile("vmcall" : "+a"(ret) : "b"(0), "c"(0), "d"(0), "S"(0) : "memory");
+	else
+		__asm__ volatile("vmmcall" : "+a"(ret) : "b"(0), "c"(0), "d"(0), "S"(0) : "memory");
+	ok(ret == -1000, "instructions: a program's hypercall is nobody's (%ld)", ret);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_segment data = {
@@ -206,6 +222,7 @@ int main(int argc, char **argv)
 	check_ins("one that is only read", data, false);
 	check_ins("none", (struct kvm_segment){.limit = ~0u, .unusable = 1}, false);
 	check_delivery();
+	check_call(here == ON_VMX);
 	ok(tried, "instructions: there is one that can be shown and hidden");
 	return failures != 0;
 }

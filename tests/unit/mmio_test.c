@@ -26,6 +26,7 @@ static struct vcpu_emul emul;
 static struct corbel_vcpu_page page;
 static u32 cpl;
 static bool real;
+static u64 shadow;
 u32 phys_bits = 40;
 
 static u64 fake_get(struct vcpu *w, enum hvm_reg r)
@@ -34,10 +35,18 @@ static u64 fake_get(struct vcpu *w, enum hvm_reg r)
 		return EMUL_32;
 	if (r == HVM_CR0)
 		return real ? 0 : CR0_PE;
+	if (r == HVM_SHADOW)
+		return shadow;
 	return r == HVM_CPL ? cpl : 0;
 }
 
 static void fake_set(struct vcpu *w, enum hvm_reg r, u64 val)
+{
+	if (r == HVM_SHADOW)
+		shadow = val;
+}
+
+static void fake_set_seg(struct vcpu *w, enum hvm_seg s, const struct corbel_segment *in)
 {
 }
 
@@ -86,6 +95,7 @@ static const struct hvm_ops ops = {.get = fake_get,
 				   .get_paging = fake_paging,
 				   .is_paging = fake_is_paging,
 				   .get_seg = fake_seg,
+				   .set_seg = fake_set_seg,
 				   .dump = fake_dump};
 const struct hvm_ops *hvm = &ops;
 
@@ -318,6 +328,30 @@ static void test_types(void)
 	real = false;
 }
 
+/* MOV to this register from the device, in real mode with TF set: is there a trap behind it? */
+static bool is_trapped(u8 modrm)
+{
+	const u8 mov[] = {0x8e, modrm};
+
+	reset();
+	v->rflags = 2 | RFLAGS_TF;
+	v->gpr[RDI] = DEVICE;
+	run(0, mov, sizeof(mov), DEVICE);
+	answer_fault(0);
+	CHECK(v->rip == CODE + sizeof(mov) && !v->stop_reason, "the segment is loaded");
+	return v->exception.pending && v->exception.vector == VEC_DB;
+}
+
+static void test_traps(void)
+{
+	real = true;
+	shadow = 1;
+	CHECK(is_trapped(0x1f) && !shadow, "a trap behind MOV to DS");
+	CHECK(!is_trapped(0x17) && shadow, "none behind MOV to SS, and no interrupt");
+	real = false;
+	shadow = 0;
+}
+
 /* An event whose delivery comes to the device is not the instruction that is next. */
 static void test_delivery(void)
 {
@@ -424,6 +458,7 @@ int main(void)
 	test_keys();
 	test_types();
 	test_delivery();
+	test_traps();
 	test_eoi_and_more();
 	return test_end();
 }
