@@ -310,7 +310,8 @@ static bool moves_to(const struct corbel_segment *es, u64 flags)
 
 static void test_types(void)
 {
-	struct corbel_segment null = {.limit = ~0u, .unusable = 1}, seg = {.limit = ~0u, .s = 1};
+	struct corbel_segment null = {.limit = ~0u, .type = 3, .unusable = 1},
+			      seg = {.limit = ~0u, .s = 1};
 
 	cpl = 0;
 	CHECK(!moves_to(&null, 2), "a segment that is null is not written");
