@@ -21,6 +21,11 @@ struct mem_region {
 struct mem_map {
 	u32 count;
 	u64 dropped; /* bytes of RAM in small regions that had no place */
+	/*
+	 * The same without RAM that is better left alone, in which places are looked for first;
+	 * NULL: there is none.
+	 */
+	struct mem_map *calm;
 	struct mem_region r[BOOT_MAX_REGIONS];
 };
 
@@ -101,7 +106,7 @@ struct acpi_info {
 	u64 hpet_addr; /* 0 = none */
 	struct acpi_table {
 		u64 addr; /* physical, 0 = none */
-		u32 len;  /* bytes; they and the checksum are right */
+		u32 len;  /* bytes; they can be mapped */
 	} dmar, ivrs;
 	u64 reset_addr; /* in reset_space; 0 = there is no reset register */
 	u8 reset_space, reset_value;
@@ -113,8 +118,12 @@ struct efi_desc {
 	u64 phys, reserved, pages, attribute;
 } __packed;
 _Static_assert(sizeof(struct efi_desc) == 40, "EFI memory descriptor");
-#define EFI_RUNTIME  BIT(63) /* of attribute */
-#define BOOT_MAX_EFI (PAGE_SIZE / sizeof(struct efi_desc))
+/* type: of the firmware until it is left */
+#define EFI_BOOT_CODE 3
+#define EFI_BOOT_DATA 4
+#define EFI_RUNTIME   BIT(63) /* of attribute */
+#define EFI_SPECIAL   BIT(18) /* there, too: slow memory, or for some purpose */
+#define BOOT_MAX_EFI  (4 * PAGE_SIZE / sizeof(struct efi_desc))
 
 /* ACPI specification "Root System Description Pointer": of revision 0, and of later ones */
 #define RSDP_V1_SIZE 20
@@ -123,13 +132,14 @@ _Static_assert(sizeof(struct efi_desc) == 40, "EFI memory descriptor");
 struct boot_info {
 	char cmdline[2048];
 	char loader[64];
-	struct mem_map map;
+	struct mem_map map, calm;
 	u32 module_count;
 	struct mem_range module[BOOT_MAX_MODULES];
 	char module_cmdline[BOOT_MAX_MODULES][2048]; /* without the file's name, see mb2_parse() */
 	struct boot_framebuffer fb;
 	bool efi;
-	struct boot_efi { /* runtime services and what they use; count 0: there are none */
+	/* Runtime services, and what they, or the firmware's own mistakes, use. count 0: none */
+	struct boot_efi {
 		u64 system_table;
 		u32 version, count;
 		struct efi_desc desc[BOOT_MAX_EFI];

@@ -225,11 +225,16 @@ static bool spans_overlap(u64 a, u64 a_size, u64 b, u64 b_size)
 }
 
 /* RAM that dom0 may use. */
-static int dom0_map(const struct boot_info *bi, struct mem_map *m)
+static int dom0_map(const struct boot_info *bi, struct linux_plan *p)
 {
+	struct mem_map *m = &p->map;
 	u64 ram, cut, limit = bi->opt.dom0_mem;
 
 	*m = bi->map;
+	if (m->calm) {
+		p->calm = *m->calm;
+		m->calm = &p->calm;
+	}
 	if (memmap_set(m, bi->image_start, bi->image_end, MEM_RESERVED) ||
 	    memmap_set(m, bi->pool_start, bi->pool_end, MEM_RESERVED) ||
 	    memmap_set(m, bi->low_page, bi->low_page + PAGE_SIZE, MEM_RESERVED))
@@ -252,8 +257,10 @@ static int dom0_map(const struct boot_info *bi, struct mem_map *m)
 static const char *place_kernel(const struct boot_info *bi, const struct linux_kernel *k,
 				struct linux_plan *p)
 {
+	const struct mem_map *m = k->relocatable && p->map.calm ? p->map.calm : &p->map;
+
 	p->load = k->load;
-	if (memmap_is(&p->map, k->load, k->load + k->size, MEM_RAM))
+	if (memmap_is(m, k->load, k->load + k->size, MEM_RAM))
 		return NULL;
 	if (k->relocatable) {
 		/*
@@ -325,11 +332,11 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	const char *why;
 
 	BUG_ON(!bi->module_count);
-	if (dom0_map(bi, &p->map))
+	if (dom0_map(bi, p))
 		return "the firmware's memory map has too many ranges; report this machine";
 	p->rsdp = 0;
 	if (bi->rsdp_len) {
-		p->rsdp = memmap_find(&p->map, MEM_LOW, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_4G,
+		p->rsdp = memmap_find(&p->map, MEM_LOW, PAGE_SIZE, PAGE_SIZE, BIOS_LOW, BELOW_4G,
 				      bi->module, bi->module_count);
 		if (!p->rsdp || memmap_set(&p->map, p->rsdp, p->rsdp + PAGE_SIZE, MEM_RESERVED))
 			return no_room;
@@ -354,7 +361,7 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 	 * our tables.
 	 */
 	p->block =
-	    memmap_find(&p->map, MEM_LOW, LINUX_BLOCK_SIZE, PAGE_SIZE, 0x10000, 0x80000, used, 3);
+	    memmap_find(&p->map, MEM_LOW, LINUX_BLOCK_SIZE, PAGE_SIZE, BIOS_LOW, 0x80000, used, 3);
 	if (!p->block)
 		p->block = memmap_find(&p->map, MEM_LOW, LINUX_BLOCK_SIZE, PAGE_SIZE, MIB, BELOW_4G,
 				       used, 3);

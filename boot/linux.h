@@ -64,7 +64,7 @@ const char *linux_parse(const u8 *head, u32 head_len, u64 file_size, struct linu
 
 struct linux_plan {
 	/* dom0's e820: what the hypervisor keeps and what dom0_mem= withholds is reserved */
-	struct mem_map map;
+	struct mem_map map, calm;
 	u64 load; /* the kernel goes here ... */
 	/* ... from here: the module itself, or where it is to be moved before anything is loaded */
 	u64 kernel_from;
@@ -95,8 +95,8 @@ const char *linux_plan(const struct boot_info *bi, const struct linux_kernel *k,
 #define LINUX_BLOCK_GDT	    0x1c00u
 #define LINUX_BLOCK_E820    0x2000u
 #define LINUX_BLOCK_EFI	    0x7000u
-#define LINUX_BLOCK_PML4    0x8000u
-#define LINUX_BLOCK_SIZE    0xe000u
+#define LINUX_BLOCK_PML4    0xb000u
+#define LINUX_BLOCK_SIZE    0x11000u
 #define LINUX_GDT_LIMIT	    31u
 /* Fill the block, which is to lie at plan->block. */
 void linux_build(const struct boot_info *bi, const struct linux_kernel *k,

@@ -188,7 +188,7 @@ static u32 kind_of_efi(u32 type)
 {
 	/* UEFI "Memory Type Usage after ExitBootServices()": loader, boot services, conventional */
 	switch (type) {
-	case 1 ... 4:
+	case 1 ... EFI_BOOT_DATA:
 	case 7:
 		return MEM_RAM;
 	case 8:
@@ -233,11 +233,38 @@ static int add_mmap(struct mem_map *m, const struct mb2_tag_mmap *t,
 	return err;
 }
 
+/*
+ * Many firmwares go on using the memory of boot services in their SetVirtualAddressMap(), which
+ * dom0 calls.
+ */
+static bool is_boot_services(const struct efi_desc *d)
+{
+	return d->type == EFI_BOOT_CODE || d->type == EFI_BOOT_DATA;
+}
+
+static int add_uncalm(struct mem_map *m, const void *entry)
+{
+	struct efi_desc d = *(const struct efi_desc *)entry;
+
+	if (!is_boot_services(&d) && !(d.attribute & EFI_SPECIAL))
+		return 0;
+	d.type = 0; /* reserved */
+	return add_efi_entry(m, &d);
+}
+
+static void make_calm(const struct mb2_tag_mmap *efi, struct boot_info *out)
+{
+	out->calm = out->map;
+	if (efi && !add_mmap(&out->calm, efi, add_uncalm))
+		out->map.calm = &out->calm;
+}
+
 static int take_map(const struct seen *seen, struct mem_map *m)
 {
 	int err = 0;
 
 	m->count = m->dropped = 0;
+	m->calm = NULL;
 	if (seen->mmap)
 		err = add_mmap(m, seen->mmap, add_entry);
 	else if (seen->efi_mmap)
@@ -260,27 +287,41 @@ static int take_map(const struct seen *seen, struct mem_map *m)
 	return err;
 }
 
+/* -> how many there are; those for which there is room are taken, in the firmware's order. */
+static u32 take_descs(const struct mb2_tag_mmap *t, bool boot_services, struct boot_efi *efi)
+{
+	u32 n = t ? (t->tag.size - sizeof(*t)) / t->entry_size : 0, count = 0;
+
+	for (u32 i = 0; i < n; i++) {
+		const struct efi_desc *d = (const void *)(t->entries + i * t->entry_size);
+
+		if (!(d->attribute & EFI_RUNTIME) && !(boot_services && is_boot_services(d)))
+			continue;
+		if (count < BOOT_MAX_EFI)
+			memcpy(&efi->desc[count], d, sizeof(*d));
+		count++;
+	}
+	return count;
+}
+
 /* A system table without a map of its runtime services, or with too much of them, is of no use. */
 static void take_efi_runtime(const struct mb2_tag_mmap *t, struct boot_efi *efi)
 {
-	u32 n = t ? (t->tag.size - sizeof(*t)) / t->entry_size : 0;
-	const struct efi_desc *d;
+	u32 least = take_descs(t, false, efi);
 
 	efi->count = 0;
-	for (u32 i = 0; efi->system_table && i < n; i++) {
-		d = (const void *)(t->entries + i * t->entry_size);
-		if (!(d->attribute & EFI_RUNTIME))
-			continue;
-		if (efi->count == BOOT_MAX_EFI) {
-			log_warn("EFI's runtime services are in more than %u places: dom0 does "
-				 "without them",
-				 (u32)BOOT_MAX_EFI);
-			efi->count = 0;
-			return;
-		}
-		memcpy(&efi->desc[efi->count++], d, sizeof(*d));
-		efi->version = t->entry_version;
+	if (!efi->system_table || !least)
+		return;
+	if (least > BOOT_MAX_EFI) {
+		log_warn(
+		    "EFI's runtime services are in more than %u places: dom0 does without them",
+		    (u32)BOOT_MAX_EFI);
+		return;
 	}
+	efi->version = t->entry_version;
+	efi->count = take_descs(t, true, efi);
+	if (efi->count > BOOT_MAX_EFI) /* most firmwares do without */
+		efi->count = take_descs(t, false, efi);
 }
 
 int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
@@ -320,5 +361,8 @@ int mb2_parse(const void *info, u32 size_limit, struct boot_info *out)
 		memcpy(out->rsdp_copy, seen.rsdp->rsdp, out->rsdp_len);
 	}
 	take_efi_runtime(seen.efi_mmap, &out->efi_runtime);
-	return take_map(&seen, &out->map);
+	err = take_map(&seen, &out->map);
+	if (!err)
+		make_calm(seen.efi_mmap, out);
+	return err;
 }

@@ -122,7 +122,9 @@ int memmap_add(struct mem_map *m, u64 start, u64 end, u32 kind)
 
 int memmap_set(struct mem_map *m, u64 start, u64 end, u32 kind)
 {
-	return overlay_range(m, start, end, kind, true);
+	int err = m->calm ? memmap_set(m->calm, start, end, kind) : 0;
+
+	return overlay_range(m, start, end, kind, true) ?: err;
 }
 
 bool memmap_is(const struct mem_map *m, u64 start, u64 end, u32 kind)
@@ -160,8 +162,8 @@ static const struct mem_range *first_overlap(u64 start, u64 end, const struct me
 	return NULL;
 }
 
-u64 memmap_find(const struct mem_map *m, enum mem_side side, u64 size, u64 align, u64 lo, u64 hi,
-		const struct mem_range *avoid, u32 avoid_count)
+static u64 find_in(const struct mem_map *m, enum mem_side side, u64 size, u64 align, u64 lo, u64 hi,
+		   const struct mem_range *avoid, u32 avoid_count)
 {
 	BUG_ON(!align || align & (align - 1));
 	for (u32 i = 0; i < m->count; i++) {
@@ -186,6 +188,14 @@ u64 memmap_find(const struct mem_map *m, enum mem_side side, u64 size, u64 align
 		}
 	}
 	return 0;
+}
+
+u64 memmap_find(const struct mem_map *m, enum mem_side side, u64 size, u64 align, u64 lo, u64 hi,
+		const struct mem_range *avoid, u32 avoid_count)
+{
+	u64 at = m->calm ? find_in(m->calm, side, size, align, lo, hi, avoid, avoid_count) : 0;
+
+	return at ?: find_in(m, side, size, align, lo, hi, avoid, avoid_count);
 }
 
 /* ---- the hypervisor's own memory ---- */
@@ -263,14 +273,14 @@ const char *boot_plan(struct boot_info *bi)
 		       "GRUB 2.06 or newer";
 
 	/*
-	 * Low, since Linux's own real-mode code wants the top; the first pages are the firmware's
-	 * playground.
+	 * Low, since Linux's own real-mode code wants the top; but the machine wakes up there, and
+	 * there are BIOSes that write to the first 64 KiB while it sleeps.
 	 */
 	bi->low_page =
-	    memmap_find(&bi->map, MEM_LOW, PAGE_SIZE, PAGE_SIZE, 0x8000, BELOW_640K, avoid, n);
+	    memmap_find(&bi->map, MEM_LOW, PAGE_SIZE, PAGE_SIZE, BIOS_LOW, BELOW_640K, avoid, n);
 	if (!bi->low_page)
 		bi->low_page = memmap_find(&bi->map, MEM_HIGH, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE,
-					   0x8000, avoid, n);
+					   BIOS_LOW, avoid, n);
 	if (!bi->low_page)
 		return "no free page below 640 KiB to start the other CPUs from; check the "
 		       "firmware's memory map";

@@ -279,11 +279,12 @@ static void test_plan(void)
 		  plan.initrd_size == 0x2000800 - 0xb00000,
 	      "the initrd makes room");
 	CHECK(plan.block >= 0x10000 && plan.block + LINUX_BLOCK_SIZE <= 0x80000 &&
-		  plan.rsdp == 0x9000,
+		  plan.rsdp == 0x10000,
 	      "boot data lies in low memory");
 	CHECK(memmap_is(&plan.map, MIB, 2 * MIB, MEM_RESERVED) &&
 		  memmap_is(&plan.map, bi.pool_start, bi.pool_end, MEM_RESERVED) &&
-		  memmap_is(&plan.map, 0x8000, 0xa000, MEM_RESERVED),
+		  memmap_is(&plan.map, 0x8000, 0x9000, MEM_RESERVED) &&
+		  memmap_is(&plan.map, 0x10000, 0x11000, MEM_RESERVED),
 	      "dom0's map has image, pool, low page and RSDP reserved");
 	machine(512 * MIB);
 	bi.module[1].start = 100 * MIB;
@@ -354,6 +355,32 @@ static u64 walk(u64 va)
 			return e & BIT(7) ? (e & GENMASK(51, 21)) + (va & (2 * MIB - 1)) : ~0ull;
 	}
 	return ~0ull;
+}
+
+/* Memory of EFI's boot services, as Linux keeps it until it has called SetVirtualAddressMap() */
+static void test_calm(void)
+{
+	u64 high = 64 * MIB;
+
+	machine(512 * MIB);
+	bi.module[1].start++; /* has to be moved */
+	bi.calm = bi.map;
+	bi.map.calm = &bi.calm;
+	memmap_set(&bi.calm, 0x10000, 0x30000, MEM_RESERVED);
+	memmap_set(&bi.calm, 20 * MIB, high, MEM_RESERVED);
+	memmap_set(&bi.calm, 400 * MIB, 512 * MIB, MEM_RESERVED);
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.load == high && plan.rsdp == 0x30000 &&
+		  plan.block >= 0x30000 && plan.initrd + plan.initrd_size <= 400 * MIB &&
+		  plan.initrd >= high + k.size,
+	      "kernel, initrd and boot data are clear of what the firmware may still use");
+	CHECK(memmap_is(&plan.map, 2 * MIB, bi.pool_start, MEM_RAM), "which is dom0's RAM");
+	k.relocatable = false;
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.load == 16 * MIB,
+	      "but a kernel that cannot be moved is where it has to be");
+	k.relocatable = true;
+	memmap_set(&bi.calm, MIB, 512 * MIB, MEM_RESERVED);
+	CHECK(!linux_plan(&bi, &k, &plan) && plan.load == 34 * MIB,
+	      "and one for which there is no other place");
 }
 
 static void test_block(void)
@@ -465,6 +492,7 @@ int main(void)
 	test_random_heads();
 	test_initrd();
 	test_plan();
+	test_calm();
 	test_block();
 	test_bad_plans();
 	test_many_ranges();

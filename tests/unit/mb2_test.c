@@ -222,6 +222,56 @@ static void test_efi_runtime(void *map, u32 size)
 	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
 	mb2_tag(&b, MB2_TAG_EFI_MMAP, &many, sizeof(many));
 	CHECK(finish() == 0 && bi.efi_runtime.count == BOOT_MAX_EFI, "one less fits");
+	many.d[0].type = EFI_BOOT_CODE;
+	mb2_begin(&b);
+	mb2_default_mmap(&b);
+	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, &many, sizeof(many));
+	CHECK(finish() == 0 && bi.efi_runtime.count == BOOT_MAX_EFI &&
+		  bi.efi_runtime.desc[0].phys == BIT(20),
+	      "memory of boot services is left out where there is no room for it");
+}
+
+/* What the firmware may still use though it is RAM */
+static void test_calm(void)
+{
+	static const struct mb2_mmap_entry ram[] = {{0, 0xa0000, 1, 0}, {BIT(20), BIT(30), 1, 0}};
+	struct {
+		u32 size, version;
+		struct efi_desc d[5];
+	} efi = {sizeof(struct efi_desc),
+		 1,
+		 {{EFI_BOOT_DATA, 0, 0x3000000, 0, 256, 0xf},
+		  {6, 0, 0x41000000, 0, 1, 0xf | EFI_RUNTIME},
+		  {7, 0, 0x4000000, 0, 256, 0xf},
+		  {7, 0, 0x5000000, 0, 256, 0xf | EFI_SPECIAL},
+		  {EFI_BOOT_CODE, 0, 0x6000000, 0, 256, 0xf}}};
+	u64 table = 0x41000000;
+
+	mb2_begin(&b);
+	mb2_mmap(&b, 24, ram, ARRAY_SIZE(ram));
+	CHECK(finish() == 0 && !bi.map.calm, "without an EFI map all RAM is the same");
+	mb2_begin(&b);
+	mb2_mmap(&b, 24, ram, ARRAY_SIZE(ram));
+	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, &efi, sizeof(efi));
+	CHECK(finish() == 0 && bi.map.calm == &bi.calm && bi.map.count == 2 &&
+		  memmap_is(&bi.calm, 0x3000000, 0x3100000, MEM_RESERVED) &&
+		  memmap_is(&bi.calm, 0x3100000, 0x5000000, MEM_RAM) &&
+		  memmap_is(&bi.calm, 0x5000000, 0x5100000, MEM_RESERVED) &&
+		  memmap_is(&bi.calm, 0x6000000, 0x6100000, MEM_RESERVED),
+	      "memory of boot services and special memory is better left alone");
+	CHECK(bi.efi_runtime.count == 3 && bi.efi_runtime.desc[0].phys == 0x3000000 &&
+		  bi.efi_runtime.desc[1].phys == 0x41000000 &&
+		  bi.efi_runtime.desc[2].phys == 0x6000000,
+	      "dom0 is told of that of boot services, in the firmware's order");
+	efi.d[1].attribute = 0;
+	mb2_begin(&b);
+	mb2_mmap(&b, 24, ram, ARRAY_SIZE(ram));
+	mb2_tag(&b, MB2_TAG_EFI64, &table, sizeof(table));
+	mb2_tag(&b, MB2_TAG_EFI_MMAP, &efi, sizeof(efi));
+	CHECK(finish() == 0 && !bi.efi_runtime.count,
+	      "but not where there are no runtime services");
 }
 
 static void test_maps(void)
@@ -312,5 +362,6 @@ int main(void)
 	test_malformed();
 	test_screens();
 	test_maps();
+	test_calm();
 	return test_end();
 }

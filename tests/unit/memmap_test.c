@@ -197,6 +197,28 @@ static bool pool_is_good(void)
 	       bi.low_page >= 0x1000 && bi.low_page < 0xa0000 && IS_ALIGNED(bi.low_page, PAGE_SIZE);
 }
 
+/* RAM that the firmware may still use, as EFI has it */
+static void test_calm(void)
+{
+	machine(16 * GIB, 2 * MIB);
+	CHECK(!boot_plan(&bi) && bi.pool_end == 18 * GIB && bi.low_page == 0x10000,
+	      "the pool is at the top, the low page clear of what BIOSes write to in a sleep");
+	bi.calm = bi.map;
+	bi.map.calm = &bi.calm;
+	memmap_set(&bi.calm, 12 * GIB, 18 * GIB, MEM_RESERVED);
+	memmap_set(&bi.calm, 0, 0x20000, MEM_RESERVED);
+	CHECK(!boot_plan(&bi) && pool_is_good() && bi.pool_end == 12 * GIB &&
+		  bi.low_page == 0x20000,
+	      "both leave alone what the firmware may still use");
+	memmap_set(&bi.map, 8 * GIB, 12 * GIB, MEM_NVS);
+	CHECK(!boot_plan(&bi) && bi.pool_end == 8 * GIB,
+	      "what is set in the one map is in the other");
+	memmap_set(&bi.calm, 0, 18 * GIB, MEM_RESERVED);
+	CHECK(!boot_plan(&bi) && pool_is_good() && bi.pool_end == 18 * GIB &&
+		  bi.low_page == 0x10000,
+	      "if there is no other it is taken");
+}
+
 /* Big machines: RAM below 4 GiB of low_100 hundredths of a GiB, the rest in blocks with holes. */
 static void big_machine(u64 low_100, u64 ram, u64 block, u64 hole)
 {
@@ -318,5 +340,6 @@ int main(void)
 	test_edges();
 	test_plan();
 	test_big_machines();
+	test_calm();
 	return test_end();
 }
