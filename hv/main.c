@@ -60,8 +60,12 @@ static void read_boot_info(u32 magic, u64 info)
 static void init_memory(void)
 {
 	struct boot_info *b = &boot_info;
-	const char *why = boot_plan(b);
+	const char *why;
 
+	mm_read_width();
+	mtrr_init();
+	mtrr_trim(&b->map, b->image_start);
+	why = boot_plan(b);
 	if (why)
 		boot_fail("%s", why);
 	BUG_ON(b->pool_start < b->image_end && b->image_start < b->pool_end);
@@ -70,7 +74,6 @@ static void init_memory(void)
 		boot_fail("the pool is too small for the table of frames; give the hypervisor more "
 			  "with option hvmem=");
 	mm_init();
-	mtrr_init();
 }
 
 static void print_banner(void)

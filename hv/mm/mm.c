@@ -29,13 +29,17 @@ static u64 fn_of(u64 va)
 	return (va & GENMASK(47, 0)) >> PAGE_SHIFT;
 }
 
-static void check_cpu(void)
+void mm_read_width(void)
 {
 	u32 width = cpuid_read(0x80000008, 0).a & 0xff;
 
 	if (width)
 		phys_bits = MIN(MAX(width, 32u), 52u);
 	pt_frames_end = BIT(phys_bits - PAGE_SHIFT);
+}
+
+static void check_cpu(void)
+{
 	if (!(cpuid_read(0x80000001, 0).d & CPUID_X1D_NX))
 		boot_fail("this CPU has no NX, so all memory could be executed; switch NX (execute "
 			  "disable) on in the firmware set-up");

@@ -31,13 +31,13 @@ extern const u64 image_moved;
 #define HV_STACKS 0xffffe00000000000ull
 #define HV_IMAGE  0xffffffff80000000ull /* image linked at HV_IMAGE + 2 MiB, its usual place */
 
-extern u32 phys_bits; /* width of physical addresses; set once, by mm_init() */
+extern u32 phys_bits;	  /* width of physical addresses; set once, by the next */
+void mm_read_width(void); /* pt_frames_end, too; before any other here, and mtrr_init() */
 
 /*
  * Build the final page tables (W^X, guard pages) and switch to them on the boot CPU; ends in
  * boot_fail() when the pool is too small. Runs after frame_init(), on early tables with HV_IMAGE
- * and HV_DIRECT for the first 4 GiB; these and the identity mapping are gone afterwards. Sets
- * phys_bits and pt_frames_end.
+ * and HV_DIRECT for the first 4 GiB; these and the identity mapping are gone afterwards.
  */
 void mm_init(void);
 /* Switch this CPU to them, with EFER.NXE and CR0.WP set. mm_init() does it for the boot CPU. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/mm/mtrr.h"
+#include "boot/memmap.h"
 #include "hv/lib/asm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/percpu.h"
@@ -73,6 +74,43 @@ enum mtrr_type mtrr_of(u64 pfn, u32 order)
 		return MTRR_WB;
 	}
 	return (hit ? wb : mtrrs.wb) ? MTRR_WB : MTRR_OTHER;
+}
+
+/* The order of the largest aligned block there that is of one type and ends at most at end. */
+static u32 block_order(u64 at, u64 end)
+{
+	u32 order = 18;
+
+	while (order && (!IS_ALIGNED(at, PAGE_SIZE << order) || end - at < PAGE_SIZE << order ||
+			 mtrr_of(at >> PAGE_SHIFT, order) == MTRR_MIXED))
+		order -= 9;
+	return order;
+}
+
+void mtrr_trim(struct mem_map *m, u64 ours)
+{
+	u64 lost = 0;
+
+	if (mtrr_of(ours >> PAGE_SHIFT, 0) != MTRR_WB)
+		return;
+	/* from the end, since what is set may become one with what follows */
+	for (u32 i = m->count; i-- > 0;) {
+		struct mem_region r = m->r[i];
+		u64 at = ALIGN_DOWN(MAX(r.start, FIXED_END), PAGE_SIZE), size;
+
+		for (; r.kind == MEM_RAM && at < r.end; at += size) {
+			u32 order = block_order(at, r.end);
+
+			size = PAGE_SIZE << order;
+			if (mtrr_of(at >> PAGE_SHIFT, order) == MTRR_WB)
+				continue;
+			memmap_set(m, MAX(at, r.start), MIN(at + size, r.end), MEM_RESERVED);
+			lost += size;
+		}
+	}
+	if (lost)
+		log_warn("the firmware's MTRRs leave %lu KiB of RAM uncached: these are not used",
+			 lost / 1024);
 }
 
 /* ---- on other CPUs, and over a sleep ---- */

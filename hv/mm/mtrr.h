@@ -2,7 +2,7 @@
 /* What the firmware's MTRRs say of memory: made the same on all CPUs, and nobody changes them. */
 #pragma once
 
-#include "hv/lib/types.h"
+#include "boot/boot.h"
 
 #define MTRR_RANGES 10u
 
@@ -20,6 +20,12 @@ extern struct mtrrs {
 
 /* On the boot CPU, once, with phys_bits set. */
 void mtrr_init(void);
+/*
+ * Firmwares leave RAM out of what is write-back, at the top of it mostly. Who uses it is slow, and
+ * not woken by stores to it: make it reserved, as Linux does. If `ours` (bytes) is left out as well
+ * the MTRRs say nothing, as in some virtual machines.
+ */
+void mtrr_trim(struct mem_map *m, u64 ours);
 /*
  * Keep what the boot CPU has now, before others start and before a sleep, in which CPUs may lose
  * them; and, on each CPU behind it, interrupts off, CR4.PGE clear, make it so again: did it have

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What MTRRs as firmware sets them say of blocks of memory. The registers are the test's. */
+/* links: boot/memmap.c */
 #include <string.h>
 
 #include "hv/lib/asm.h"
@@ -19,7 +20,6 @@ static u64 cr0_now;
 #include "test.h"
 
 #define GIB	    (1ull << 30)
-#define MIB	    (1ull << 20)
 #define UC	    0ull
 #define WC	    1ull
 #define WT	    4ull
@@ -183,6 +183,52 @@ static void test_nothing_known(void)
 	      "more ranges than there can be are not read");
 }
 
+static u64 count_ram(struct mem_map *m)
+{
+	u64 pages = 0;
+
+	for (u32 i = 0; i < m->count; i++)
+		for (u64 at = MAX(m->r[i].start, MIB); at < m->r[i].end; at += PAGE_SIZE) {
+			if (m->r[i].kind != MEM_RAM)
+				break;
+			CHECK_QUIET(page(at) == MTRR_WB, "%lx is write-back", at);
+			pages++;
+		}
+	return pages << 12;
+}
+
+/* A PC of 8 GiB, the last 48 MiB of which its firmware has forgotten, and a hole it has made */
+static void test_trim(void)
+{
+	static struct mem_map m;
+
+	machine(ON | UC);
+	put(0, 0, 2 * GIB, WB);
+	put(1, 2 * GIB, GIB, WB);
+	put(2, 3 * GIB - 16 * MIB, 16 * MIB, UC);
+	put(3, 4 * GIB, 4 * GIB, WB);
+	put(4, 8 * GIB, GIB, WB);
+	mtrr_init();
+	memmap_add(&m, 0, 0xa0000, MEM_RAM);
+	memmap_add(&m, MIB, 3 * GIB - 8 * MIB - 0x800, MEM_RAM);
+	memmap_add(&m, 3 * GIB - 8 * MIB, 3 * GIB, MEM_RESERVED);
+	memmap_add(&m, 4 * GIB, 9 * GIB + 48 * MIB, MEM_RAM);
+	memmap_add(&m, 9 * GIB + 48 * MIB, 9 * GIB + 49 * MIB, MEM_RESERVED);
+	memmap_add(&m, 9 * GIB + 49 * MIB, 9 * GIB + 50 * MIB, MEM_RAM);
+	mtrr_trim(&m, 2 * MIB);
+	CHECK(memmap_max_ram_end(&m) == 9 * GIB && count_ram(&m) == 8 * GIB - 17 * MIB &&
+		  memmap_is(&m, 9 * GIB, 9 * GIB + 50 * MIB, MEM_RESERVED) &&
+		  memmap_is(&m, 0, 0xa0000, MEM_RAM),
+	      "RAM that is not write-back is reserved, but for the first MiB");
+	memset(&m, 0, sizeof(m));
+	memmap_add(&m, 0, 8 * GIB, MEM_RAM);
+	machine(ON | UC);
+	put(0, 4 * GIB, 4 * GIB, WB);
+	mtrr_init();
+	mtrr_trim(&m, 2 * MIB);
+	CHECK(m.count == 1, "nothing is, where we ourselves would be");
+}
+
 static void test_others(void)
 {
 	u64 fixed_before[ARRAY_SIZE(fixed)], range_before[ARRAY_SIZE(range)];
@@ -221,6 +267,7 @@ int main(void)
 	test_ranges();
 	test_default();
 	test_top();
+	test_trim();
 	test_nothing_known();
 	return test_end();
 }
