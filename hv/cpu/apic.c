@@ -8,6 +8,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
+#include "hv/cpu/ucode.h"
 #include "hv/lib/io.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
@@ -241,6 +242,44 @@ static void measure_timer(void)
 
 /* ---- set-up ---- */
 
+/*
+ * Intel's cores from Haswell to Kaby Lake: where TSC_ADJUST has been written, by us or the
+ * firmware, deadlines are missed, until microcode of such a revision. Their specification updates
+ * have it under "TSC deadline". Revision 0 is an emulator's.
+ */
+static bool misses_deadlines(u32 signature, u32 revision)
+{
+	static const struct {
+		u16 core, steppings; /* signature / 16 of family 6, and a bit for each */
+		u32 good;
+	} cores[] = {
+	    {0x306c, 0xffff, 0x22},	  {0x306d, 0xffff, 0x25},
+	    {0x306f, BIT(2), 0x3a},	  {0x306f, BIT(4), 0x0f},
+	    {0x4065, 0xffff, 0x20},	  {0x4066, 0xffff, 0x17},
+	    {0x4067, 0xffff, 0x17},	  {0x406e, 0xffff, 0xb2},
+	    {0x406f, 0xffff, 0x0b000020}, {0x5065, BIT(3), 0x01000136},
+	    {0x5065, BIT(4), 0x02000014}, {0x5066, BIT(2), 0x11},
+	    {0x5066, BIT(3), 0x0700000e}, {0x5066, BIT(4), 0x0f00000c},
+	    {0x5066, BIT(5), 0x0e000003}, {0x506e, 0xffff, 0xb2},
+	    {0x806e, 0xffff, 0x52},	  {0x906e, 0xffff, 0x52},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cores); i++)
+		if (signature >> 4 == cores[i].core && cores[i].steppings & BIT(signature & 15))
+			return revision && revision < cores[i].good;
+	return false;
+}
+
+static bool has_deadline(const struct cpuid_regs *l)
+{
+	if (!(l->c & CPUID_1C_TSC_DEADLINE) || cap_masked("tsc-deadline"))
+		return false;
+	if (l->c & CPUID_1C_HYPERVISOR || !misses_deadlines(l->a, ucode_revision()))
+		return true;
+	log_warn("the APIC's deadlines are not used: this CPU's microcode misses some; update it");
+	return false;
+}
+
 static void find_apic(void)
 {
 	u64 base = rdmsr(MSR_APIC_BASE);
@@ -249,7 +288,7 @@ static void find_apic(void)
 	if (!(l.d & CPUID_1D_APIC))
 		boot_fail("this CPU has no local APIC; switch the APIC on in the firmware set-up");
 	wanted = l.c & CPUID_1C_X2APIC && base & APIC_BASE_X2APIC;
-	deadline = l.c & CPUID_1C_TSC_DEADLINE && !cap_masked("tsc-deadline");
+	deadline = has_deadline(&l);
 	regs = mm_map_mmio(base & GENMASK(51, 12), PAGE_SIZE);
 	if (!regs)
 		boot_fail("no memory to map the local APIC; give the hypervisor more with option "
@@ -301,9 +340,12 @@ static void init_lvts(void)
 {
 	u32 count = (apic_read(APIC_VERSION) >> 16 & 0xff) + 1;
 	u32 pmi = pmi_open ? VEC_PMI : LVT_MASKED;
+	u32 nmi = LVT_MODE_NMI;
 
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
-	apic_write(APIC_LVT_LINT1, LVT_MODE_NMI);
+	if (this_cpu()->index) /* all get the machine's NMIs, and one is to tell dom0 of each */
+		nmi |= LVT_MASKED;
+	apic_write(APIC_LVT_LINT1, nmi);
 	apic_write(APIC_LVT_ERROR, VEC_ERROR);
 	if (count > 4)
 		apic_write(APIC_LVT_PERF, pmi);

@@ -187,6 +187,26 @@ static u64 khz_from_cpuid(void)
 	return (u64)l.c * l.b / l.a / 1000;
 }
 
+/*
+ * Where nothing else tells. The nominal frequency is rounded to MHz, so the crystal, where the CPU
+ * has the TSC's ratio to it, is taken for the usual one that is next. SDM "Processor Frequency
+ * Information"
+ */
+static u64 khz_from_base(void)
+{
+	static const u32 crystals[] = {19200, 24000, 25000, 38400}; /* kHz */
+	struct cpuid_regs l = cpuid_read(0x15, 0);
+	u64 khz = (cpuid_read(0x16, 0).a & 0xffff) * 1000ull;
+
+	for (u32 i = 0; i < ARRAY_SIZE(crystals) && l.a; i++) {
+		u64 exact = (u64)crystals[i] * l.b / l.a;
+
+		if (exact > khz - khz / 100 && exact < khz + khz / 100)
+			return exact;
+	}
+	return khz;
+}
+
 /* When we are a guest ourselves: the timing leaf that KVM and VMware share. */
 static u64 khz_from_host(void)
 {
@@ -212,6 +232,10 @@ static u64 calibrate_tsc(const char **source)
 			continue;
 		*source = r.name;
 		khz = measure_tsc(&r);
+	}
+	if (!khz) {
+		*source = "CPUID, rounded";
+		khz = khz_from_base();
 	}
 	return khz;
 }

@@ -4,7 +4,7 @@
 
 #include "hv/lib/types.h"
 
-/* calibrated at boot (CPUID 0x15/0x16, KVM leaf, HPET, PM timer or PIT, in this order) */
+/* calibrated at boot (CPUID 0x15, KVM leaf, HPET, PM timer, PIT, CPUID 0x16, in this order) */
 extern u64 tsc_khz;
 extern u64 boot_tsc;	      /* TSC when the hypervisor started */
 extern u64 wallclock_boot_ns; /* RTC at boot_tsc, ns since 1970 UTC */

@@ -17,7 +17,7 @@
 static struct microcode kept; /* no data: nothing is to be loaded */
 static bool is_amd;
 
-static u32 read_revision(void)
+u32 ucode_revision(void)
 {
 	u64 val;
 
@@ -32,7 +32,7 @@ static u32 read_revision(void)
 /* False: the CPU has not what is kept, nor anything newer. */
 static bool load_kept(void)
 {
-	u32 has = read_revision();
+	u32 has = ucode_revision();
 
 	/* AMD's threads of one core have parts of their own, though they tell of one revision. */
 	if (has < kept.revision || (is_amd && has == kept.revision)) {
@@ -45,7 +45,7 @@ static bool load_kept(void)
 		invlpg(kept.data);
 		invlpg(kept.data + kept.size - 1);
 	}
-	return read_revision() >= kept.revision;
+	return ucode_revision() >= kept.revision;
 }
 
 static void read_phys(u64 addr, void *buf, u32 len)
@@ -103,7 +103,7 @@ void ucode_init(void)
 	is_amd = cpu.amd;
 	if (!is_amd && !rdmsr_safe(MSR_PLATFORM_ID, &id))
 		cpu.platform = BIT(FIELD_GET(PLATFORM_ID, id));
-	before = read_revision();
+	before = ucode_revision();
 	why = find_newest(&cpu, &found);
 	if (!why && found.revision < before)
 		why = "the initrd has older ones only";
@@ -128,5 +128,5 @@ void ucode_load_cpu(void)
 	if (kept.data && !load_kept())
 		log_warn("CPU %u: microcode of revision %x is not taken, it stays at %x; guests "
 			 "may see other CPUs than there are",
-			 this_cpu()->index, kept.revision, read_revision());
+			 this_cpu()->index, kept.revision, ucode_revision());
 }

@@ -5,11 +5,15 @@
  */
 #pragma once
 
+#include "hv/lib/types.h"
+
 /*
  * On the boot CPU, before anybody asks CPUID what there is: find what is newer, or what other CPUs
  * may lack, keep a copy of it for them and for the time after a sleep, and load it. In any case a
  * line says what came of it.
  */
 void ucode_init(void);
+/* Of what this CPU has. */
+u32 ucode_revision(void);
 /* On any CPU, first thing when it has started: make it what the boot CPU is. */
 void ucode_load_cpu(void);

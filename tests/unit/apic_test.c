@@ -25,6 +25,7 @@ static struct cpu me;
 struct cpu *cpus[MAX_CPUS] = {&me};
 u32 cpu_count = 1;
 u64 tsc_khz = 1000000;
+static u32 signature, features = CPUID_1C_X2APIC, revision;
 
 struct cpu *this_cpu(void)
 {
@@ -33,9 +34,9 @@ struct cpu *this_cpu(void)
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	*a = 1;
+	*a = leaf ? signature : 1;
 	*b = 0;
-	*c = CPUID_1C_X2APIC;
+	*c = features;
 	*d = CPUID_1D_APIC;
 }
 
@@ -91,6 +92,11 @@ void udelay(u64 us)
 {
 }
 
+u32 ucode_revision(void)
+{
+	return revision;
+}
+
 bool cap_masked(const char *name)
 {
 	return false;
@@ -115,6 +121,45 @@ static bool starts_with(u32 index, u32 found, u32 then)
 	return *reg_at(APIC_LVT_THERMAL) == then;
 }
 
+/* By TSC-deadline mode? What the first CPU finds. */
+static bool finds_deadline(u32 sig, u32 rev, u32 more)
+{
+	signature = sig;
+	revision = rev;
+	features = CPUID_1C_X2APIC | CPUID_1C_TSC_DEADLINE | more;
+	find_apic();
+	features = CPUID_1C_X2APIC;
+	return deadline;
+}
+
+static void test_deadline(void)
+{
+	CHECK(finds_deadline(0xa0671, 1, 0) && finds_deadline(0x306c3, 0x22, 0) &&
+		  finds_deadline(0x50654, 0x02000014, 0) && finds_deadline(0x50657, 1, 0) &&
+		  finds_deadline(0x806ec, 0xf0, 0) && finds_deadline(0x706e5, 1, 0),
+	      "deadlines are used");
+	CHECK(!finds_deadline(0x306c3, 0x21, 0) && !finds_deadline(0x306f2, 0x39, 0) &&
+		  !finds_deadline(0x306f4, 0x0e, 0) && !finds_deadline(0x406f1, 0x0b00001f, 0) &&
+		  !finds_deadline(0x50654, 0x02000013, 0) &&
+		  !finds_deadline(0x50663, 0x0700000d, 0) && !finds_deadline(0x506e3, 0xb1, 0) &&
+		  !finds_deadline(0x906e9, 0x51, 0),
+	      "but not where old microcode misses some");
+	CHECK(finds_deadline(0x506e3, 0xb1, CPUID_1C_HYPERVISOR) && finds_deadline(0x506e3, 0, 0),
+	      "nor is that asked of a hypervisor, or an emulator");
+	features = CPUID_1C_X2APIC;
+	find_apic();
+	CHECK(!deadline, "a CPU without has none");
+	deadline = true;
+}
+
+static void test_lint1(void)
+{
+	CHECK(starts_with(0, LVT_MASKED, LVT_MASKED) && *reg_at(APIC_LVT_LINT1) == LVT_MODE_NMI &&
+		  starts_with(1, LVT_MASKED, LVT_MASKED) &&
+		  *reg_at(APIC_LVT_LINT1) == (LVT_MODE_NMI | LVT_MASKED),
+	      "of the CPUs that the machine's NMIs come to the first takes them");
+}
+
 #define FIRMWARES (LVT_MODE_SMI | 0x77)
 
 static void test_thermal(void)
@@ -134,6 +179,8 @@ int main(void)
 	regs = page;
 	deadline = true;
 	test_thermal();
+	test_lint1();
+	test_deadline();
 	reset_apic();
 	apic_init_cpu();
 	CHECK(*reg_at(APIC_LVT_PERF) == LVT_MASKED && *reg_at(APIC_LVT_LINT1) == LVT_MODE_NMI,

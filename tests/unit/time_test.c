@@ -28,6 +28,7 @@ static bool rtc_stuck, pit_high;
 static u16 pit_latch;
 static u64 tsc_at, tsc_adjust; /* the TSC has begun at this time, and is ahead by so much */
 static bool has_adjust, tsc_fixed;
+static u32 base_mhz, ratio; /* of leaves 0x16 and 0x15; 0: the CPU has them not */
 static u8 rtc_second = 0x56;
 
 static void access(void)
@@ -61,9 +62,15 @@ static int fake_wrmsr(u32 msr, u64 val)
 
 void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 {
-	*a = leaf ? 0 : 7;
-	*b = leaf == 7 && has_adjust ? CPUID_7B_TSC_ADJUST : 0;
-	*c = *d = 0;
+	*a = *b = *c = *d = 0;
+	if (!leaf)
+		*a = base_mhz ? 0x16 : 7;
+	else if (leaf == 7)
+		*b = has_adjust ? CPUID_7B_TSC_ADJUST : 0;
+	else if (leaf == 0x16)
+		*a = base_mhz;
+	else if (leaf == 0x15 && ratio)
+		*a = 2, *b = ratio;
 }
 
 bool cap_named(const char *name)
@@ -214,6 +221,27 @@ int main(void)
 	pm_stops = pit_stops = 3000;
 	CHECK(fails() && strstr(test_panic_text, "no working clock") && test_log_lines == 2,
 	      "when all stop the boot ends: %s", test_panic_text);
+	reset();
+	pm_stops = pit_stops = 3000;
+	base_mhz = 2000;
+	time_init();
+	CHECK(tsc_khz == 2000000 && strstr(test_log_text, "CPUID, rounded"),
+	      "but where the CPU tells its frequency");
+	reset();
+	pm_stops = pit_stops = 3000;
+	base_mhz = 4000;
+	ratio = 334;
+	time_init();
+	CHECK(tsc_khz == 4008000, "which is more exact by the ratio to a crystal of 24 MHz");
+	ratio = 100;
+	reset();
+	pm_stops = pit_stops = 3000;
+	time_init();
+	CHECK(tsc_khz == 4000000, "if there is such a crystal");
+	reset();
+	time_init();
+	CHECK(is_near(tsc_khz) && strstr(test_log_text, "PM timer"), "and not where a clock goes");
+	base_mhz = ratio = 0;
 	reset();
 	rtc_stuck = true;
 	time_init();
