@@ -57,6 +57,7 @@
 #define MADT_X2APIC	    9u
 #define MADT_ENABLED	    BIT(0)
 #define MADT_ONLINE_CAPABLE BIT(1)
+#define NOBODYS_ID	    0xffffffffu
 
 /* "System Resource Affinity Table" */
 #define SRAT_ENTRIES 48u
@@ -92,7 +93,10 @@ static u64 table_field(const u8 *t, u32 at, u32 bytes)
 	return table_length(t) >= at + bytes ? get_le(t + at, bytes) : 0;
 }
 
-/* Map a whole table and check it. NULL, with a warning, if it is not one of this kind. */
+/*
+ * Map a whole table and check it. NULL, with a warning, if it is not one of this kind. What has a
+ * wrong checksum only dom0's Linux uses, so it is used here, too.
+ */
 static u8 *map_table(u64 addr, const char *sig, acpi_map_fn map)
 {
 	char name[5] = "?";
@@ -109,7 +113,9 @@ static u8 *map_table(u64 addr, const char *sig, acpi_map_fn map)
 	if (memcmp(t, sig, 4) || len < SDT_SIZE || len > SDT_MAX)
 		goto bad;
 	t = map(addr, len);
-	if (t && !sum_of_bytes(t, len))
+	if (t && sum_of_bytes(t, len))
+		log_warn("ACPI table %s at %lx has a wrong checksum", name, addr);
+	if (t)
 		return t;
 bad:
 	log_warn("ACPI table %s at %lx is damaged or out of reach, ignored", name, addr);
@@ -134,12 +140,14 @@ static u32 madt_end(const u8 *t)
 	return at;
 }
 
-/* The flags of an entry that describes a CPU, and its APIC id. NULL: it describes something else.
+/*
+ * The flags of an entry that describes a CPU, and its APIC id: nobody's if it is a broadcast, which
+ * firmwares write for CPUs that are not there. NULL: it describes something else.
  */
 static u8 *madt_cpu(u8 *entry, u32 *apic_id)
 {
 	if (*entry == MADT_LAPIC) {
-		*apic_id = entry[3];
+		*apic_id = entry[3] == 0xff ? NOBODYS_ID : entry[3];
 		return entry + 4;
 	}
 	if (*entry == MADT_X2APIC) {
@@ -171,7 +179,8 @@ static void read_madt(struct acpi_scan *s, u64 addr, u8 *t)
 
 		if (*entry == MADT_OVERRIDE)
 			out->lapic_addr = get_le(entry + 4, 8);
-		if (!flags || !(*flags & MADT_ENABLED) || has_id(out->apic_id, out->cpu_count, id))
+		if (!flags || !(*flags & MADT_ENABLED) || id == NOBODYS_ID ||
+		    has_id(out->apic_id, out->cpu_count, id))
 			continue;
 		if (out->cpu_count == MAX_CPUS)
 			dropped++;
@@ -491,18 +500,19 @@ static void read_table(struct acpi_scan *s, u64 addr)
 	read_aml(s, addr);
 }
 
-/* The root table that the RSDP names: the XSDT if it is usable, else the RSDT. NULL: none is. */
+/*
+ * The root table that the RSDP names: the XSDT if it is usable, else the RSDT. NULL: none is. The
+ * loader has found it: as dom0, we do not ask for its checksums.
+ */
 static const u8 *find_root(const u8 *rsdp, u32 rsdp_len, acpi_map_fn map, u64 *root)
 {
 	const u8 *t;
 
-	if (rsdp_len < RSDP_V1_SIZE || memcmp(rsdp, "RSD PTR ", 8) ||
-	    sum_of_bytes(rsdp, RSDP_V1_SIZE)) {
+	if (rsdp_len < RSDP_V1_SIZE || memcmp(rsdp, "RSD PTR ", 8)) {
 		log_warn("ACPI: no valid RSDP");
 		return NULL;
 	}
-	if (rsdp_len >= RSDP_V2_SIZE && rsdp[RSDP_REVISION] >= 2 &&
-	    !sum_of_bytes(rsdp, RSDP_V2_SIZE)) {
+	if (rsdp_len >= RSDP_V2_SIZE && rsdp[RSDP_REVISION] >= 2) {
 		*root = get_le(rsdp + RSDP_XSDT, 8);
 		t = *root ? map_table(*root, "XSDT", map) : NULL;
 		if (t)

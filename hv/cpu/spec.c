@@ -42,6 +42,7 @@
 #define INT_PENDING_C1E	 GENMASK(28, 27)
 #define MSR_BP_CFG	 0xc001102e
 #define BP_CFG_REDUCE	 BIT(4)
+#define LS_CFG_JAGUAR	 BIT(15)
 #define EFER_AIBRSE	 BIT(21)
 #define FAMILY_LAST_SRSO 0x19 /* Zen 4's; all from 17h on have it, or the like, but for a bit */
 
@@ -165,6 +166,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 	choose_ssbd(f, p);
 	p->de_cfg = choose_de_cfg(f);
 	p->no_c1e = f->amd && !f->nested && f->family == 0x10;
+	p->jaguar = f->amd && !f->nested && f->family == 0x16 && f->model <= 0xf;
 }
 
 void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p)
@@ -302,6 +304,8 @@ int spec_init_cpu(void)
 		wrmsr_safe(MSR_DE_CFG, val | spec.de_cfg);
 	if (spec.no_c1e && !rdmsr_safe(MSR_INT_PENDING, &val))
 		wrmsr_safe(MSR_INT_PENDING, val & ~INT_PENDING_C1E);
+	if (spec.jaguar && !rdmsr_safe(MSR_LS_CFG, &val))
+		wrmsr_safe(MSR_LS_CFG, val | LS_CFG_JAGUAR);
 	if (spec.bp_reduce && !rdmsr_safe(MSR_BP_CFG, &val))
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */

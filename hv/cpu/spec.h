@@ -55,6 +55,7 @@ struct spec_plan {
 	bool nx_large;	/* see p2m_nx_large */
 	u64 de_cfg;  /* bits of DE_CFG, in any mode: LFENCE waits, as guests are told; Zenbleed */
 	bool no_c1e; /* the APIC's timer would stand still in C1E */
+	bool jaguar; /* guests could hang the CPU (erratum 793, CVE-2013-6885) */
 	u64 guest;   /* bits of SPEC_CTRL that guests may have */
 	bool pred, flush; /* the machine has PRED_CMD, FLUSH_CMD, for guests, too */
 	u64 arch;	  /* ARCH_CAPABILITIES as guests are shown it; 0: there is none */

@@ -135,6 +135,7 @@ static const struct vm_ops dom0_ops = {
 
 void dom0_create(void)
 {
+	u64 lapic = boot_info.acpi.lapic_addr;
 	struct dom0_entry entry;
 	u32 n = dom0_cpus();
 
@@ -144,10 +145,13 @@ void dom0_create(void)
 		boot_fail("not enough hypervisor memory for dom0; give more with hvmem=");
 	irq_set_dom0(dom0_irq);
 	suspend_init();
-	/* dom0 sees its virtual LAPIC where the physical one is: that page must never be mapped. */
-	if (p2m_set_mmio(&dom0->p2m, boot_info.acpi.lapic_addr >> PAGE_SHIFT, 0))
+	/*
+	 * dom0 sees its virtual LAPIC where the physical one is: that page must never be mapped.
+	 * Its usual place is not anyway, and firmware may tell of no other.
+	 */
+	if (lapic && p2m_set_mmio(&dom0->p2m, lapic >> PAGE_SHIFT, 0))
 		boot_fail("the local APIC lies in RAM at %lx; the firmware's tables are wrong",
-			  boot_info.acpi.lapic_addr);
+			  lapic);
 	if (iommu.protection == CORBEL_IOMMU_STRICT)
 		keep_iommus();
 	for (u32 p = 0; p < 0x10000; p++)

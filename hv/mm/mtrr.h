@@ -4,7 +4,7 @@
 
 #include "boot/boot.h"
 
-#define MTRR_RANGES 10u
+#define MTRR_RANGES 32u /* as many as there are numbers for */
 
 enum mtrr_type { MTRR_OTHER, MTRR_WB, MTRR_MIXED };
 

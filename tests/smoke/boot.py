@@ -129,6 +129,13 @@ def efi():
             ok('Corbel'.encode('utf-16-le') in f.read(), 'EFI: the variable is in the firmware\'s memory')
 
 
+def no_acpi():
+    """dom0 begins, on one CPU. Here it gets no further, as nobody tells it of an IOAPIC, not even MP tables."""
+    with Machine('no ACPI', machine='q35,acpi=off', firmware='uefi', args='quiet') as m:
+        m.expect('no MADT, only the boot CPU is used', 'no ACPI: the hypervisor says so', 60)
+        m.expect('dom0: 1 vCPUs, entry', 'no ACPI: dom0 begins', 60)
+
+
 def topology():
     """Two nodes with a package each, of one core of two threads."""
     half = [x for i in (0, 1) for x in ('-object', f'memory-backend-ram,id=m{i},size=1G', '-numa', f'node,memdev=m{i}',
@@ -202,6 +209,7 @@ main(
     combination('amd64 kernel', dom0='amd64'),
     combination('amd64 kernel, UEFI', dom0='amd64', firmware='uefi', screen=framebuffer_screen, args=ON_SCREEN),
     efi,
+    no_acpi,
     topology,
     nodes,
     idle_states,

@@ -49,10 +49,13 @@ static void test_roots(void)
 	      "the boot CPU comes first");
 	CHECK(acpi_parse(m.rsdp, 20, 0, map, &info) == 0 && entry_size == 4 && all_found(),
 	      "a short RSDP leads to the RSDT");
-	mem[m.xsdt - BASE + 40] ^= 1;
+	mem[m.xsdt - BASE + 9] ^= 1;
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 8 && all_found(),
+	      "an XSDT with a bad checksum is used, as by Linux");
+	mem[m.xsdt - BASE] ^= 1;
 	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 4 && all_found(),
-	      "a damaged XSDT too");
-	mem[m.rsdt - BASE + 40] ^= 1;
+	      "a damaged one leads to the RSDT, too");
+	mem[m.rsdt - BASE] ^= 1;
 	CHECK(acpi_parse(m.rsdp, 36, 5, map, &info) == -EINVAL && info.cpu_count == 1 &&
 		  info.apic_id[0] == 5,
 	      "without a root table there is the boot CPU");
@@ -61,9 +64,10 @@ static void test_roots(void)
 	      "revision 0 has no XSDT");
 	CHECK(info.pm_timer_port == 0x608 && info.reset_addr, "a FADT may be short");
 	make(&m, 2);
-	m.rsdp[30] ^= 1;
-	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 4,
-	      "an RSDP with a bad extended checksum leads to the RSDT");
+	m.rsdp[8] ^= 1;
+	m.rsdp[32] ^= 1;
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && entry_size == 8 && all_found(),
+	      "an RSDP with bad checksums is used all the same");
 	m.rsdp[0] = 'X';
 	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == -EINVAL, "no signature, no ACPI");
 	CHECK(acpi_parse(m.rsdp, 0, 0, map, &info) == -EINVAL && info.cpu_count == 1,
@@ -76,10 +80,24 @@ static void test_damage(void)
 	u8 *t;
 
 	make(&m, 2);
-	mem[m.madt - BASE + 50] ^= 1;
+	mem[m.madt - BASE + 9] ^= 1;
+	mem[m.fadt - BASE + 9] ^= 1;
+	mem[m.hpet - BASE + 9] ^= 1;
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && all_found(),
+	      "tables with bad checksums are read, as dom0 does");
+	make(&m, 2);
+	mem[m.madt - BASE] ^= 1;
 	CHECK(acpi_parse(m.rsdp, 36, 3, map, &info) == 0 && !info.madt && info.cpu_count == 1 &&
 		  info.apic_id[0] == 3 && info.hpet_addr,
-	      "a MADT with a bad checksum is skipped, the others are read");
+	      "a damaged MADT is skipped, the others are read");
+	make(&m, 2);
+	t = mem + (m.madt - BASE) + 44;
+	t[16 + 3] = 0xff;
+	memset(t + 24 + 12 + 4, 0xff, 4);
+	fix(t - 44, *(u32 *)(void *)(t - 40), 9);
+	CHECK(acpi_parse(m.rsdp, 36, 0, map, &info) == 0 && info.cpu_count == 2 &&
+		  info.apic_id[1] == 1,
+	      "CPUs whose ids are broadcasts are none, in entries of both kinds");
 	make(&m, 2);
 	t = mem + (m.madt - BASE);
 	t[44 + 8 + 1] = 0;
@@ -173,8 +191,8 @@ static void test_iommus(void)
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(!sum && !info.dmar.addr && info.ivrs.addr,
 	      "one that is hidden is not found again, its checksum is right");
-	t[56 - 1] ^= 1;
 	memcpy(t, "DMAR", 4);
+	put(t + 4, 0x7fffffff, 4);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(!info.dmar.addr, "nor is a damaged one");
 }

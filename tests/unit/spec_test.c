@@ -345,6 +345,25 @@ static void test_de_cfg(void)
 	}
 }
 
+/* A guest can hang Jaguar's first models, where a bit of LS_CFG is clear. */
+static void test_jaguar(void)
+{
+	struct spec_facts later = {.amd = true, .family = 0x16, .model = 0x30};
+	struct spec_plan p;
+
+	hw = (struct spec_facts){.amd = true, .family = 0x16};
+	here = (struct cpu){0};
+	ssbd = 0;
+	spec_init();
+	CHECK(!spec_init_cpu() && ssbd == BIT(15), "no guest can hang a Jaguar");
+	spec_choose(&later, SPEC_MODE_AUTO, &p);
+	CHECK(!p.jaguar, "later ones are left as they are");
+	later.model = 0;
+	later.nested = true;
+	spec_choose(&later, SPEC_MODE_AUTO, &p);
+	CHECK(!p.jaguar, "under another hypervisor that one sees to it");
+}
+
 /* How guests have store bypass switched off where SPEC_CTRL has no bit for it */
 static const struct {
 	const char *name;
@@ -526,6 +545,7 @@ int main(void)
 	test_shown();
 	test_nx_large();
 	test_de_cfg();
+	test_jaguar();
 	test_ssbd();
 	test_ssbd_threads();
 	test_switch();
