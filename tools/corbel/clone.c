@@ -129,19 +129,16 @@ static int memory_keep(const struct maker *m, char *err)
 static int maker_write(struct maker *m, const char *path, char *err)
 {
 	static struct qmp q;
-	char tmp[PATH_MAX + 4];
+	char tmp[PATH_MAX];
 	struct guest g;
-	int fd, ret;
+	int fd, ret = -1;
 
 	snprintf(err, 128, "its VMM ended");
 	if (guest_load(m->name, &g) || qmp_open(&q, m->name, 5000))
 		return -1;
-	snprintf(tmp, sizeof(tmp), "%s.new", path);
-	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		snprintf(err, 128, "%s", strerror(errno));
-		ret = -1;
-	} else {
+	snprintf(err, 128, "see above");
+	fd = begin_file(path, tmp);
+	if (fd >= 0) {
 		ret = state_wait(&q, err) || leave_shared(&q, true, err) ||
 		      head_write(fd, path, &g, true) || state_write(&q, fd, err) ||
 		      memory_keep(m, err) || keep_file(fd, tmp, path, err);
@@ -266,6 +263,7 @@ int cmd_template(struct opts *o)
 {
 	const char *from = o->args[0];
 
+	catch_signals();
 	return strchr(from, '/') ? template_of_file(from, o->args[1], o->accel)
 				 : template_of_guest(from, o->args[1], NULL, o->keep, o->accel);
 }
@@ -556,6 +554,7 @@ int cmd_clone(struct opts *o)
 	snprintf(k.file, sizeof(k.file), "%s/%s.cfg", k.dir, k.name);
 	if (make_guest_dir(k.dir))
 		return 1;
+	catch_signals();
 	snprintf(own, sizeof(own), "%s/template", k.dir);
 	k.template = template ? from : own;
 	if (!template)

@@ -137,6 +137,10 @@ int qmp_command(struct qmp *q, const char *command, struct json_object **ret, ch
  */
 int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
 	     struct json_object **ret, char *err);
+#define QMP_LONG_MS 86400000 /* a day, for what QEMU does as a whole before it answers */
+/* qmp_call(), and how long its answer may take. */
+int qmp_call_within(struct qmp *q, long ms, const char *command, struct json_object *args, int fd,
+		    struct json_object **ret, char *err);
 int qmp_need(struct qmp *q, const char *name); /* qmp_open(). 0, or -1 told */
 /* One command to a guest. 0, or -1 told. */
 int qmp_do(const char *name, const char *command);
@@ -213,6 +217,16 @@ int state_write(struct qmp *q, int fd, char *err);
  * part begins. NULL told.
  */
 char *head_read(int fd, const char *path, char *name, bool *template);
+/*
+ * From here on signals that would end the tool end what it waits for, so that no guest is left
+ * standing still.
+ */
+void catch_signals(void);
+/*
+ * A new file beside path, which is to become that when it is whole: its name in tmp of PATH_MAX.
+ * fd, or -1 told.
+ */
+int begin_file(const char *path, char *tmp);
 /* From tmp to path, all of it on the disk. 0, or -1 with why in err[128]. */
 int keep_file(int fd, const char *tmp, const char *path, char *err);
 /* Let the guest run on; whether it does, which may take until another has let go of its disks. */
@@ -319,8 +333,8 @@ int cmd_pci_attach(struct opts *o);
 int cmd_pci_detach(struct opts *o);
 int cmd_trigger(struct opts *o);
 int cmd_sysrq(struct opts *o);
-int cmd_dump_core(struct opts *o);
 int cmd_save(struct opts *o); /* save.c */
+int cmd_dump_core(struct opts *o);
 int cmd_restore(struct opts *o);
 int cmd_snapshot(struct opts *o);
 int cmd_revert(struct opts *o);

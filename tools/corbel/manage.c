@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PLUG_MS 120000 /* with a device of dom0's all of the guest's memory is pinned */
+
 /* ---- answers and arguments ---- */
 
 struct json_object *make_object(int n, const char *const *pairs)
@@ -319,7 +321,7 @@ int add_device(struct qmp *q, struct json_object *args, int port, char *err)
 
 	snprintf(bus, sizeof(bus), "port%d", port);
 	json_object_object_add(args, "bus", json_object_new_string(bus));
-	return qmp_call(q, "device_add", args, -1, NULL, err);
+	return qmp_call_within(q, PLUG_MS, "device_add", args, -1, NULL, err);
 }
 
 /* The guest has it already. 0, or -1 with what that means in err. */
@@ -636,17 +638,4 @@ int cmd_sysrq(struct opts *o)
 		usleep(10000);
 	close(s);
 	return ret;
-}
-
-int cmd_dump_core(struct opts *o)
-{
-	struct json_object *args;
-	char protocol[PATH_MAX + 8], *dir = get_current_dir_name();
-
-	snprintf(protocol, sizeof(protocol), "file:%s%s%s", *o->args[1] == '/' ? "" : dir,
-		 *o->args[1] == '/' ? "" : "/", o->args[1]);
-	free(dir);
-	args = OBJECT("protocol", protocol);
-	json_object_object_add(args, "paging", json_object_new_boolean(false));
-	return guest_do(o->args[0], "dump-guest-memory", args, NULL);
 }

@@ -62,11 +62,14 @@ static struct json_object *receive_object(struct qmp *q, long deadline)
 
 	while (!(end = memchr(q->buf, '\n', q->used))) {
 		long left = deadline - now_ms();
+		int ready = left > 0 ? poll(&p, 1, left) : 0;
 
-		if (left <= 0 || !poll(&p, 1, left)) {
+		if (!ready) {
 			errno = ETIMEDOUT;
 			return NULL;
 		}
+		if (ready < 0) /* by a signal: there may be nothing to read */
+			continue;
 		n = read(q->fd, q->buf + q->used, sizeof(q->buf) - q->used);
 		if (n == 0)
 			errno = ECONNRESET;
@@ -131,10 +134,10 @@ static int send_line(int socket, const char *line, int fd)
 	return sendmsg(socket, &m, MSG_NOSIGNAL) == (ssize_t)v.iov_len ? 0 : -1;
 }
 
-int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
-	     struct json_object **ret, char *err)
+int qmp_call_within(struct qmp *q, long ms, const char *command, struct json_object *args, int fd,
+		    struct json_object **ret, char *err)
 {
-	long deadline = now_ms() + TIMEOUT_MS;
+	long deadline = now_ms() + ms;
 	struct json_object *o = json_object_new_object(), *v;
 	char *line = NULL;
 	static int id; /* of the command: an answer that came too late is not the next one's */
@@ -177,6 +180,12 @@ int qmp_call(struct qmp *q, const char *command, struct json_object *args, int f
 		}
 		json_object_put(o); /* an event */
 	}
+}
+
+int qmp_call(struct qmp *q, const char *command, struct json_object *args, int fd,
+	     struct json_object **ret, char *err)
+{
+	return qmp_call_within(q, TIMEOUT_MS, command, args, fd, ret, err);
 }
 
 int qmp_command(struct qmp *q, const char *command, struct json_object **ret, char *err)

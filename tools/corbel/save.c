@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SAVE_MAGIC     "corbel saved guest 2"
@@ -19,10 +21,39 @@
 #define SAVE_ALIGN     4096
 #define HEAD_MAX       64
 #define CONFIG_MAX     (1 << 20)
-#define STILL_MS       120000	/* without a byte more: it goes nowhere */
-#define LOAD_MS	       86400000 /* who sends the state gives up before */
+#define STILL_MS       120000	   /* without a byte more: it goes nowhere */
+#define LOAD_MS	       QMP_LONG_MS /* who sends the state gives up before */
 #define CANCEL_MS      10000
 #define LOOK_MS	       1000
+
+/* ---- signals ---- */
+
+static volatile sig_atomic_t caught;
+
+static void on_signal(int sig)
+{
+	caught = sig;
+}
+
+void catch_signals(void)
+{
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction old, catch = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++)
+		if (!sigaction(ends[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaction(ends[i], &catch, NULL);
+}
+
+/* Once for each that came. */
+static bool is_interrupted(char *err)
+{
+	if (!caught)
+		return false;
+	snprintf(err, 128, "interrupted: %s", strsignal(caught));
+	caught = 0;
+	return true;
+}
 
 /* ---- the migration ---- */
 
@@ -35,6 +66,8 @@ int qmp_wait_status(struct qmp *q, const char *command, const char *const *words
 	int i, found = -1;
 
 	while (now_ms() < end && found < 0) {
+		if (is_interrupted(err))
+			return -1;
 		o = NULL;
 		if (qmp_command(q, command, &o, err)) {
 			if (strcmp(err, QMP_NO_ANSWER))
@@ -82,15 +115,17 @@ static int lift_limits(struct qmp *q, char *err)
 	       state_capability(q, "auto-converge", true, err);
 }
 
-/* How much has been written. */
-static int64_t state_bytes(struct qmp *q)
+/* How much has been written: of a state, or of a dump. */
+static int64_t bytes_written(struct qmp *q, const char *query)
 {
-	struct json_object *o = NULL;
+	struct json_object *o = NULL, *n;
 	char err[128];
 	int64_t bytes = -1;
 
-	if (!qmp_command(q, "query-migrate", &o, err))
-		bytes = json_object_get_int64(qmp_member(qmp_member(o, "ram"), "transferred"));
+	if (!qmp_command(q, query, &o, err)) {
+		n = qmp_member(qmp_member(o, "ram"), "transferred");
+		bytes = json_object_get_int64(n ? n : qmp_member(o, "completed"));
+	}
 	json_object_put(o);
 	return bytes;
 }
@@ -98,7 +133,7 @@ static int64_t state_bytes(struct qmp *q)
 static const char *const written[] = {"completed", "failed", "cancelled", NULL};
 
 /* However long it takes, while there is progress. */
-static int wait_written(struct qmp *q, char *err)
+static int wait_written(struct qmp *q, const char *query, char *err)
 {
 	long end = now_ms() + STILL_MS;
 	int64_t was = 0, is;
@@ -106,8 +141,8 @@ static int wait_written(struct qmp *q, char *err)
 
 	do {
 		snprintf(err, 128, "QEMU gave up");
-		ret = qmp_wait_status(q, "query-migrate", written, LOOK_MS, err);
-		is = ret == QMP_LATE ? state_bytes(q) : was;
+		ret = qmp_wait_status(q, query, written, LOOK_MS, err);
+		is = ret == QMP_LATE ? bytes_written(q, query) : was;
 		if (is > was)
 			end = now_ms() + STILL_MS;
 		was = is > was ? is : was;
@@ -131,7 +166,7 @@ int state_write(struct qmp *q, int fd, char *err)
 	}
 	if (qmp_call(q, "migrate", uri, -1, NULL, err))
 		return -1;
-	ret = wait_written(q, err);
+	ret = wait_written(q, "query-migrate", err);
 	if (ret < 0 && !qmp_command(q, "migrate_cancel", NULL, ignored))
 		qmp_wait_status(q, "query-migrate", written, CANCEL_MS, ignored);
 	return ret ? -1 : 0;
@@ -184,9 +219,41 @@ int head_write(int fd, const char *path, const struct guest *g, bool template)
 	return -1;
 }
 
+int begin_file(const char *path, char *tmp)
+{
+	struct stat st;
+	int fd = -1;
+
+	if (!stat(path, &st) && !S_ISREG(st.st_mode))
+		errno = S_ISDIR(st.st_mode) ? EISDIR : EEXIST; /* a device would be lost */
+	else if (snprintf(tmp, PATH_MAX, "%s.XXXXXX", path) >= PATH_MAX)
+		errno = ENAMETOOLONG;
+	else
+		fd = mkostemp(tmp, O_CLOEXEC);
+	if (fd < 0)
+		fail("cannot write %s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* The name that a file has got, too; some file systems cannot say. 0, or -1 (errno). */
+static int sync_directory(const char *path)
+{
+	char dir[PATH_MAX];
+	int fd, err;
+
+	snprintf(dir, sizeof(dir), "%.*s",
+		 (int)(strrchr(path, '/') ? strrchr(path, '/') - path : 0), path);
+	fd = open(*dir ? dir : *path == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	err = fd >= 0 && fsync(fd) && errno != EINVAL ? errno : 0;
+	if (fd >= 0)
+		close(fd);
+	errno = err;
+	return err ? -1 : 0;
+}
+
 int keep_file(int fd, const char *tmp, const char *path, char *err)
 {
-	if (!fsync(fd) && !rename(tmp, path))
+	if (!fsync(fd) && !rename(tmp, path) && !sync_directory(path))
 		return 0;
 	snprintf(err, 128, "%s: %s", path, strerror(errno));
 	return -1;
@@ -214,8 +281,8 @@ static int save_guest(struct opts *o, const struct guest *g, const char *tmp, co
 		return 1;
 	}
 	if (!ret)
-		ret = qmp_command(&q, "stop", NULL, err) || state_write(&q, fd, err) ||
-		      keep_file(fd, tmp, path, err);
+		ret = qmp_call_within(&q, STILL_MS, "stop", NULL, -1, NULL, err) || /* it flushes */
+		      state_write(&q, fd, err) || keep_file(fd, tmp, path, err);
 	qmp_close(&q);
 	if ((ret || o->keep) && ran && !run_on(g->name)) {
 		fail("%s stands still; `corbel unpause %s' lets it run", g->name, g->name);
@@ -236,15 +303,14 @@ int cmd_save(struct opts *o)
 
 	if (guest_get(o->args[0], true, &g))
 		return 1;
-	snprintf(tmp, sizeof(tmp), "%s.new", path);
-	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ret = fd < 0 ? fail("cannot write %s: %s", tmp, strerror(errno))
-		     : save_guest(o, &g, tmp, path, fd);
+	catch_signals();
+	fd = begin_file(path, tmp);
+	ret = fd < 0 ? 1 : save_guest(o, &g, tmp, path, fd);
 	if (fd >= 0)
 		close(fd);
-	if (ret)
+	if (ret && fd >= 0)
 		unlink(tmp);
-	else if (!o->keep)
+	else if (!ret && !o->keep)
 		guest_remove(g.name, true);
 	guest_unlock(&g);
 	return ret;
@@ -346,27 +412,77 @@ int cmd_restore(struct opts *o)
 
 	if (fd < 0)
 		return fail("cannot read %s: %s", path, strerror(errno));
+	catch_signals();
 	ret = state_start(fd, path, o->accel, name) || resume_guest(name, o->paused);
 	close(fd);
 	return ret;
 }
 
+/* ---- cores ---- */
+
+/* In a thread of its own, so that QEMU can be asked how far it is. 0, or -1 with why in err. */
+static int dump_memory(struct qmp *q, int fd, char *err)
+{
+	struct json_object *args = json_object_new_object(),
+			   *name = json_pair("fdname", json_object_new_string("core"));
+
+	json_object_object_add(args, "paging", json_object_new_boolean(false));
+	json_object_object_add(args, "protocol", json_object_new_string("fd:core"));
+	json_object_object_add(args, "detach", json_object_new_boolean(true));
+	if (qmp_call(q, "getfd", name, fd, NULL, err)) {
+		json_object_put(args);
+		return -1;
+	}
+	return qmp_call(q, "dump-guest-memory", args, -1, NULL, err) ||
+		       wait_written(q, "query-dump", err)
+		   ? -1
+		   : 0;
+}
+
+int cmd_dump_core(struct opts *o)
+{
+	char tmp[PATH_MAX], err[128];
+	static struct qmp q;
+	struct guest g;
+	int fd, ret = 0;
+
+	if (open_guest(o->args[0], &g, &q))
+		return 1;
+	catch_signals();
+	fd = begin_file(o->args[1], tmp);
+	if (fd >= 0 && (dump_memory(&q, fd, err) || keep_file(fd, tmp, o->args[1], err))) {
+		ret = fail("%s: no core: %s", g.name, err);
+		unlink(tmp);
+	}
+	if (fd >= 0)
+		close(fd);
+	qmp_close(&q);
+	guest_unlock(&g);
+	return ret || fd < 0;
+}
+
 /* ---- snapshots, inside the guest's qcow2 disks ---- */
 
-/* A command of QEMU's monitor, which has its errors in its answer. 0, or 1 told. */
+/*
+ * A command of QEMU's monitor, which has its errors in its answer, and answers when all memory is
+ * written or read. 0, or 1 told.
+ */
 static int run_monitor(const char *name, const char *line, bool show)
 {
-	struct json_object *args = json_object_new_object(), *ret = NULL;
+	struct json_object *ret = NULL;
+	static struct qmp q;
 	struct guest g;
-	char *said;
+	char *said, why[128];
 	int err;
 
-	if (guest_get(name, true, &g)) {
-		json_object_put(args);
+	if (open_guest(name, &g, &q))
 		return 1;
-	}
-	json_object_object_add(args, "command-line", json_object_new_string(line));
-	err = qmp_do_with(name, "human-monitor-command", args, &ret);
+	err =
+	    qmp_call_within(&q, QMP_LONG_MS, "human-monitor-command",
+			    json_pair("command-line", json_object_new_string(line)), -1, &ret, why);
+	if (err)
+		fail("%s: %s: %s", name, line, why);
+	qmp_close(&q);
 	guest_unlock(&g);
 	said = ret ? (char *)json_object_get_string(ret) : (char[1]){0};
 	if (!err && show)
