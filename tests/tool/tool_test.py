@@ -4,7 +4,7 @@
 
 Usage: tool_test.py CORBEL GUEST FAKEHV.so [TEST...]    tests by name, as test_life; usually all
 """
-import errno, fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, struct, subprocess, sys, tempfile, termios, threading, time
+import errno, fcntl, glob, json, os, pty, random, re, select, shutil, signal, socket, stat, struct, subprocess, sys, tempfile, termios, threading, time
 
 CORBEL, GUEST, FAKEHV = map(os.path.abspath, sys.argv[1:4])
 ONLY = sys.argv[4:]
@@ -73,6 +73,15 @@ def alive(pid):
 
 def fails(p, *texts, code=1):
     return p.returncode == code and all(t in p.stderr for t in texts)
+
+
+def rest_of(p, timeout=20):
+    """What is yet on its standard error; it does not stay."""
+    try:
+        return p.communicate(timeout=timeout)[1]
+    except subprocess.TimeoutExpired:
+        p.kill()
+        return "it stays: " + p.communicate()[1]
 
 
 def test_life():
@@ -330,6 +339,18 @@ def test_all():
           "shutdown --all --wait: who does not end is told, when the time is over", err)
     check(list(guests("--all")) == ["all2"], "who does has ended", guests("--all"))
     corbel("destroy", "all2")
+    for name in "hung1", "hung2", "hung3", "well":
+        corbel("create", config(name))
+    for i in 1, 2, 3:
+        os.kill(guests()[f"hung{i}"]["pid"], signal.SIGSTOP)
+    p = subprocess.Popen([CORBEL, "shutdown", "--all", "--timeout=8", "--destroy"], env=ENV, stderr=subprocess.PIPE, text=True)
+    check(wait(lambda: "powerdown_request" in open(f"{RUN}/well/vmm.log").read(), PATIENCE), "VMMs that hang keep no other waiting for its button")
+    err = rest_of(p, 60)
+    check(p.returncode == 1 and all(f"hung{i} cannot be told to shut down: it is ended" in err for i in (1, 2, 3)) and "well was told" in err and not guests("--all"),
+          "shutdown --all --destroy ends them, too", err)
+    corbel("create", config("hung"))
+    os.kill(guests()["hung"]["pid"], signal.SIGSTOP)
+    check(fails(corbel("shutdown", "--destroy", "hung"), "cannot be told to shut down: it is ended") and not guests("--all"), "and shutdown --destroy of one")
     check(corbel("shutdown", "--all", "--wait").returncode == 0 and corbel("reboot", "--all").returncode == 0, "of nobody")
     for args in ("shutdown",), ("shutdown", "--all", "x"), ("reboot",), ("reboot", "--all", "x"):
         check(fails(corbel(*args), "of one guest or --all", code=2), " ".join(args))
@@ -713,7 +734,7 @@ def test_save():
     corbel("destroy", "sav")
     corbel("create", config("sav"))
     check(fails(corbel("save", "sav", "/no/dir/x"), "cannot write") and guests()["sav"]["state"] == "running", "save to nowhere: it runs on")
-    check(fails(corbel("save", "sav", DIR), "Is a directory", "it runs on") and guests()["sav"]["state"] == "running", "save to a directory: it runs on")
+    check(fails(corbel("save", "sav", DIR), "Is a directory") and guests()["sav"]["state"] == "running", "save to a directory: it runs on")
     p = corbel("save", "sav", f"{DIR}/lost", env={"LD_PRELOAD": FAKEHV, "FAKEHV_FSYNC": "1"})
     check(fails(p, "lost: Input/output error; it runs on") and guests()["sav"]["state"] == "running" and not glob.glob(f"{DIR}/lost*"),
           "save to a bad disk: it runs on, and no file is left", p.stderr)
@@ -1065,31 +1086,124 @@ wait $!
     check(fails(corbel("migrate-receive", stdin="x\n"), "is not a saved guest"), "migrate-receive of something else")
 
 
-def test_rubbish():
-    """A VMM that answers what it should not."""
-    answer = b""
-    sleeper = subprocess.Popen(["sleep", "100"])
-    os.makedirs(f"{RUN}/evil")
-    with open(f"{RUN}/evil/vmm.json", "w") as f:
-        json.dump({"pid": sleeper.pid, "start_time": int(open(f"/proc/{sleeper.pid}/stat").read().rsplit(")")[-1].split()[19]),
-                   "vcpus": 1, "memory_mib": 1, "config": ""}, f)
-    config("evil", "type = 'hvm'\n", file=f"{RUN}/evil/config")
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(f"{RUN}/evil/qmp")
-    server.listen(8)
+class FakeVmm:
+    """The guest evil, whose VMM answers a line with what answer(line) is; what it heard is in heard."""
+    def __init__(self, answer):
+        self.answer, self.heard = answer, []
+        self.sleeper = subprocess.Popen(["sleep", "1000"])
+        os.makedirs(f"{RUN}/evil")
+        with open(f"{RUN}/evil/vmm.json", "w") as f:
+            json.dump({"pid": self.sleeper.pid, "start_time": int(open(f"/proc/{self.sleeper.pid}/stat").read().rsplit(")")[-1].split()[19]),
+                       "vcpus": 1, "memory_mib": 1, "config": ""}, f)
+        config("evil", "type = 'hvm'\n", file=f"{RUN}/evil/config")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{RUN}/evil/qmp")
+        server.listen(8)
+        threading.Thread(target=self.serve, args=(server,), daemon=True).start()
 
-    def serve():
+    def serve(self, server):
         while True:
             s = server.accept()[0]
             with s, s.makefile("rwb", buffering=0) as f:
+                self.say = f.write
                 try:
                     f.write(b"{}\n")
                     for line in f:
-                        f.write(b'{"return": {}}\n' if b"qmp_capabilities" in line else answer() if callable(answer) else answer)
+                        self.heard.append(json.loads(line)["execute"])
+                        f.write(b'{"return": {}}\n' if b"qmp_capabilities" in line else self.answer(self.heard[-1]))
                 except OSError:
                     pass
-    threading.Thread(target=serve, daemon=True).start()
 
+    def end(self):
+        self.sleeper.kill()
+        self.sleeper.wait()
+        shutil.rmtree(f"{RUN}/evil")
+
+
+def test_long():
+    """What takes QEMU longer than an answer usually does, by the tool's clock, which runs forty times as fast; and what is interrupted."""
+    fast = {"LD_PRELOAD": FAKEHV, "FAKEHV_FAST": "40"}
+    began = time.time()
+
+    def answer(command):
+        if command == "human-monitor-command":
+            time.sleep(0.2)
+            vmm.say(b'{"event": "STOP"}\n')
+            time.sleep(0.2)
+            return b'{"return": ""}\n'
+        if command == "query-dump":
+            return f'{{"return": {{"status": "{dump()}", "completed": {int(1000 * (time.time() - began))}}}}}\n'.encode()
+        if command == "query-migrate":
+            return f'{{"return": {{"status": "{"cancelled" if "migrate_cancel" in vmm.heard else "active"}", "ram": {{"transferred": {int(1000 * (time.time() - began))}}}}}}}\n'.encode()
+        if command == "query-status":
+            return b'{"return": {"status": "running"}}\n'
+        return b'{"return": {}}\n'
+
+    vmm = FakeVmm(answer)
+    for command in "snapshot", "revert":
+        p = corbel(command, "evil", "t1", env=fast)
+        check(p.returncode == 0, f"{command}: QEMU may take its time", p.stderr)
+    core = f"{DIR}/evil.core"
+    dump = lambda: "completed" if time.time() - began > 5 else "active"
+    began = time.time()
+    p = corbel("dump-core", "evil", core, env=fast)
+    check(p.returncode == 0 and os.stat(core).st_mode & 0o777 == 0o600, "dump-core, too: 200 s", p.stderr)
+    os.unlink(core)
+    dump = lambda: "failed"
+    check(fails(corbel("dump-core", "evil", core), "no core: QEMU gave up") and not glob.glob(core + "*"), "half a core is none")
+    for sig in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+        for args in ["save"], ["save", "--keep"], ["dump-core"]:
+            dump = lambda: "active"
+            vmm.heard.clear()
+            p = subprocess.Popen([CORBEL, *args, "evil", core], env=ENV, stderr=subprocess.PIPE, text=True)
+            wait(lambda: vmm.heard[-1:] in (["query-migrate"], ["query-dump"]))
+            p.send_signal(sig)
+            err = rest_of(p)
+            check(p.returncode == 1 and "interrupted" in err and not glob.glob(core + "*"), f"{args}, {sig.name}: no file is left", err)
+            check(args[0] != "save" or (vmm.heard[-2:-1] == ["cont"] and "migrate_cancel" in vmm.heard and "it runs on" in err), "and the guest runs on", f"{err} {vmm.heard[-5:]}")
+    vmm.answer = lambda command: time.sleep(20) or b"" if command == "query-dump" else answer(command)
+    vmm.heard.clear()
+    began, p = time.time(), subprocess.Popen([CORBEL, "dump-core", "evil", core], env=ENV, stderr=subprocess.PIPE, text=True)
+    wait(lambda: vmm.heard[-1:] == ["query-dump"])
+    p.send_signal(signal.SIGINT)
+    err = rest_of(p, 60)
+    check("interrupted" in err and time.time() - began < 15, "a signal has no answer waited for without an end", f"{err} {time.time() - began}")
+    vmm.end()
+
+
+def test_files():
+    """What a file may not become, and what may not become of a file."""
+    corbel("create", config("fil"))
+    fifo, link, secret = f"{DIR}/fifo", f"{DIR}/linked", f"{DIR}/victim"
+    os.mkfifo(fifo)
+    for command in "save", "dump-core":
+        p = corbel(command, "fil", fifo)
+        check(fails(p, f"cannot write {fifo}: File exists") and stat.S_ISFIFO(os.stat(fifo).st_mode) and guests()["fil"]["state"] == "running", f"{command}: what is no file is not replaced by one", p.stderr)
+        with open(secret, "w") as f:
+            f.write("precious")
+        os.symlink(secret, link + ".new")
+        p = corbel(command, *["--keep"][:command == "save"], "fil", link)
+        check(p.returncode == 0 and open(secret).read() == "precious" and not os.path.islink(link), f"{command}: nothing is written through another's link", p.stderr)
+        for f in link, link + ".new", secret:
+            os.unlink(f)
+    os.unlink(fifo)
+    ps = [subprocess.Popen([CORBEL, "save", "--keep", "fil", link], env=ENV, stderr=subprocess.PIPE, text=True)]
+    corbel("create", config("fil2"))
+    ps += [subprocess.Popen([CORBEL, "save", "--keep", name, link], env=ENV, stderr=subprocess.PIPE, text=True) for name in ("fil", "fil2")]
+    said = [p.communicate(timeout=60) for p in ps]
+    corbel("destroy", "fil")
+    corbel("destroy", "fil2")
+    p = corbel("restore", link)
+    check(not any(x.returncode for x in ps) and p.returncode == 0 and glob.glob(link + "*") == [link], "of saves to one file at the same time one is there, and whole", f"{said} {p}")
+    for name in guests():
+        corbel("destroy", name)
+    os.unlink(link)
+
+
+def test_rubbish():
+    """A VMM that answers what it should not."""
+    answer = b""
+    vmm = FakeVmm(lambda command: answer() if callable(answer) else answer)
     commands = (["list"], ["block-list", "evil"], ["network-list", "evil"], ["vcpu-set", "evil", "2"], ["snapshot", "evil"], ["pause", "evil"],
                 ["block-attach", "evil", "/dev/null,raw,xvdb,r"])
     for value in '{"return": 5}', '{"return": null}', '{"return": [5, null, {}]}', '{"return": [{"props": 7}, {"props": null, "qdev": null}]}', \
@@ -1111,9 +1225,7 @@ def test_rubbish():
     check(fails(p, "QEMU gave up"), "but waits 200 s while something does", p.stderr)
     answer = b'{"return": {"status": "\\u001b[2J"}}\n'
     check("\x1b" not in corbel("list").stdout and guests()["evil"]["state"] == "?[2J", "control characters of a state are not shown", guests())
-    sleeper.kill()
-    sleeper.wait()
-    shutil.rmtree(f"{RUN}/evil")
+    vmm.end()
 
 
 def test_manual():
@@ -1685,7 +1797,7 @@ def main():
     os.makedirs(ETC)
     try:
         for t in (test_life, test_console, test_dead, test_ends, test_unit, test_all, test_pid_reuse, test_failures, test_check,
-                  test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_rubbish, test_manual, test_start, test_disks, test_boot, test_tpm, test_create, test_vif, test_real_files, test_races,
+                  test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_long, test_files, test_rubbish, test_manual, test_start, test_disks, test_boot, test_tpm, test_create, test_vif, test_real_files, test_races,
                   test_hypervisor):
             if ONLY and t.__name__ not in ONLY:
                 continue

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CONFIG_MAX   (1 << 20)
@@ -433,45 +434,51 @@ static int wait_shutdown(const struct opts *o, const struct guest *g, long end)
 	return 0;
 }
 
-/* All at the same time. */
-static int shutdown_all(const struct opts *o)
+/* Until `end` by now_ms(), or only told. 0, or 1 told. */
+static int shutdown_one(const struct opts *o, const char *name, long end)
+{
+	struct guest mine, told;
+	bool runs = !cfg_bad_name(name) && !guest_load(name, &mine) && mine.alive;
+
+	if (!press_button(name, &told))
+		return o->wait ? wait_shutdown(o, &told, end) : 0;
+	/* Its VMM does not answer, or has another at work. */
+	return runs && o->destroy ? cut_deaf(&mine, 0) : 1;
+}
+
+/* Each by a process of its own, so that one that hangs takes no time of the others. */
+static int shutdown_all(const struct opts *o, long end)
 {
 	struct guest *all;
-	int i, told = 0, err = 0, n = guest_all(&all);
-	long end;
+	int i, status, err = 0, n = guest_all(&all);
+	pid_t pid;
 
+	fflush(stdout);
 	for (i = 0; i < n; i++) {
-		struct guest g = all[i];
-
-		if (!g.alive)
+		if (!all[i].alive)
 			continue;
-		if (!press_button(g.name, &all[told]))
-			told++;
-		else if (o->destroy) /* its VMM does not answer, or has another at work */
-			err |= cut_deaf(&g, 0);
-		else
-			err = 1;
+		pid = fork();
+		if (!pid)
+			exit(shutdown_one(o, all[i].name, end));
+		if (pid < 0)
+			err |= shutdown_one(o, all[i].name, end);
 	}
-	end = now_ms() + o->timeout * 1000;
-	for (i = 0; i < told && o->wait; i++)
-		err |= wait_shutdown(o, &all[i], end);
+	while (wait(&status) > 0)
+		err |= status != 0;
 	free(all);
 	return n < 0 ? 1 : err;
 }
 
 int cmd_shutdown(struct opts *o)
 {
-	struct guest g;
+	long end;
 
 	if (!names_guests(o, "shutdown"))
 		return 2;
 	o->timeout = o->timeout ? o->timeout : SHUTDOWN_SEC;
 	o->wait |= o->destroy;
-	if (o->all)
-		return shutdown_all(o);
-	if (press_button(o->args[0], &g))
-		return 1;
-	return o->wait ? wait_shutdown(o, &g, now_ms() + o->timeout * 1000) : 0;
+	end = now_ms() + o->timeout * 1000;
+	return o->all ? shutdown_all(o, end) : shutdown_one(o, o->args[0], end);
 }
 
 /* ---- destroy ---- */
