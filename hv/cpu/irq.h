@@ -18,6 +18,7 @@
 #define VEC_POSTED   0xf3
 #define VEC_WAKE     0xf4 /* some have been posted to a vCPU that is in no CPU */
 #define VEC_PMI	     0xf5 /* a performance counter has run over */
+#define VEC_VMCS     0xf6 /* another CPU wants a VMCS that is active in this one */
 #define VEC_ERROR    0xfe
 #define VEC_SPURIOUS 0xff /* has no handler: no EOI is due, unless a device has sent it */
 

@@ -5,6 +5,7 @@
  */
 #include "hv/dom0/hypercall.h"
 #include "hv/console/console.h"
+#include "hv/cpu/cpu.h"
 #include "hv/cpu/idle.h"
 #include "hv/cpu/spec.h"
 #include "hv/dom0/debugkey.h"
@@ -459,10 +460,11 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 
 /* ---- one vCPU ---- */
 
+#define CALL_AGAIN ((s64)BIT(63))
 /* access: state_get() or state_set() */
 static s64 move_state(struct vcpu *v, u64 what, u64 bytes, s64 (*access)(struct vcpu *, u32, u32))
 {
-	s64 ret = -EBUSY;
+	s64 ret = CALL_AGAIN;
 
 	if (what >= CORBEL_STATE_NR || bytes > PAGE_SIZE)
 		return -EINVAL;
@@ -567,27 +569,28 @@ static s64 find_and_call(struct vcpu *caller, u64 nr, u64 call, const u64 *arg)
 	return call_hypervisor(nr, arg);
 }
 
+static s64 call_with_lock(struct vcpu *caller, u64 nr, const u64 *arg)
+{
+	u64 call = BIT(nr - CORBEL_HC_BASE);
+	bool alone = call & OBJECT_CALLS;
+	s64 ret;
+
+	alone ? write_acquire(&objects) : read_acquire(&objects);
+	ret = find_and_call(caller, nr, call, arg);
+	alone ? write_release(&objects) : read_release(&objects);
+	return ret;
+}
+
 s64 hypercall(struct vcpu *caller, u64 nr)
 {
 	const u64 *reg = caller->gpr;
 	const u64 arg[] = {reg[RDI], reg[RSI], reg[RDX], reg[RCX], reg[R8]};
-	u64 call;
-	bool alone;
 	s64 ret;
 
 	BUG_ON(!caller->vm->is_dom0);
 	if (nr - CORBEL_HC_BASE >= CORBEL_HC_NR)
 		return -ENOSYS;
-	call = BIT(nr - CORBEL_HC_BASE);
-	alone = call & OBJECT_CALLS;
-	if (alone)
-		write_acquire(&objects);
-	else
-		read_acquire(&objects);
-	ret = find_and_call(caller, nr, call, arg);
-	if (alone)
-		write_release(&objects);
-	else
-		read_release(&objects);
+	while (unlikely((ret = call_with_lock(caller, nr, arg)) == CALL_AGAIN))
+		irq_window(); /* another CPU lets go of the vCPU, and may want one of this one */
 	return ret;
 }

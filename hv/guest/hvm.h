@@ -216,8 +216,10 @@ static inline bool hvm_has_nested_vmx(void)
  *   vcpu_reset: controls and MSRs; registers are set by set().
  *   load, put: becomes current on this CPU (may have been elsewhere before), and no longer.
  *   borrow, give_back: access to a vCPU that is not loaded and that nobody else can load or borrow
- *     (vcpu_claim()), while another may be. False: it is loaded, here or elsewhere. May hold a
- *     lock between.
+ *     (vcpu_claim()), while another may be. False: it is loaded here, or another CPU still has
+ *     something of it, and lets go when it next takes interrupts: try again behind irq_window() or
+ *     later, without a lock. May hold a lock between.
+ *   idle: this CPU is about to sleep, and nobody is to have to wake it for what it has of a vCPU.
  *   run: IF = 0 in and out; physical interrupts stay pending, or have been handled.
  * State of a vCPU that is loaded here or borrowed. Values to be set have been validated:
  *   is_paging: would an instruction be fetched from p->next in the same way?
@@ -242,6 +244,7 @@ static inline bool hvm_has_nested_vmx(void)
 	X(void, put, struct vcpu *v)                                                               \
 	X(bool, borrow, struct vcpu *v)                                                            \
 	X(void, give_back, struct vcpu *v)                                                         \
+	X(void, idle, void)                                                                        \
 	X(void, run, struct vcpu *v, struct vm_exit *x)                                            \
 	X(u64, get, struct vcpu *v, enum hvm_reg r)                                                \
 	X(void, set, struct vcpu *v, enum hvm_reg r, u64 val)                                      \

@@ -124,7 +124,8 @@ int vcpu_resume(struct vcpu *v, struct vcpu *by)
 
 static void take_init_sipi(struct vcpu *v, u64 req)
 {
-	vcpu_put(v); /* what is in the hardware is reset as well */
+	vcpu_load(v); /* from the CPU that may still have something of it ... */
+	vcpu_put(v);  /* ... and out of the hardware, which is reset as well */
 	BUG_ON(this_cpu()->loaded == v || v->stopped);
 	BUG_ON(!hvm->borrow(v));
 	if (req & DUE_INIT) {
@@ -354,13 +355,8 @@ static void arm_slice(u64 slice_end)
 /* It comes back, if at all, by cpu_main(), and all that time counts as idle. */
 static void __noreturn park_cpu(struct cpu *c)
 {
-	struct vcpu *v = vm_vcpu(dom0, c->index);
-
 	if (c->loaded)
 		vcpu_put(c->loaded);
-	/* What the hardware holds of dom0's vCPU, which is only ever loaded here: into memory. */
-	if (v && hvm->borrow(v))
-		hvm->give_back(v);
 	hvm->cpu_disable(c);
 	c->idle_tsc -= rdtsc();
 	if (!c->index)
@@ -376,6 +372,7 @@ static void idle_cpu(struct cpu *c, u64 slice_end)
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc - rdtsc());
 	if (slice_end == SCHED_NEVER)
 		timer_idle(&own_cpu(slice_timers));
+	hvm->idle();
 	idle_sleep(c);
 	WRITE_ONCE(c->idle_tsc, c->idle_tsc + rdtsc());
 }

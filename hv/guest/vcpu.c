@@ -252,6 +252,9 @@ int vcpu_destroy(struct vcpu *v)
 			return ret;
 	}
 	BUG_ON(vcpu_by_id(v->id) != v);
+	if (!hvm->borrow(v))
+		return -EAGAIN;
+	hvm->give_back(v);
 	lapic_destroy(v);
 	posting_end(v);
 	if (check_off(v)) /* its timer, or a device, was about to wake it */

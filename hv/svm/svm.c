@@ -324,6 +324,10 @@ void svm_give_back(struct vcpu *v)
 	svm_put(v);
 }
 
+void svm_idle(void)
+{
+}
+
 /* After a single-stepped entry: nobody is to see the step. before: RFLAGS without it. */
 static void end_nmi_step(struct vcpu *v, u64 before, struct vm_exit *x)
 {

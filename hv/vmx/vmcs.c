@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The life of a VMCS, access to its fields, and what the CPU says when it refuses. */
 #include "hv/vmx/vmcs.h"
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
 #include "hv/guest/vm.h"
 #include "hv/lib/printf.h"
 #include "hv/vmx/vmx.h"
@@ -42,14 +44,6 @@ static const char *field_name(u32 field)
 	return "";
 }
 
-/* A VMX instruction: does the CPU refuse it (CF or ZF)? */
-#define REFUSED(insn, ...)                                                                         \
-	({                                                                                         \
-		bool refused_;                                                                     \
-		__asm__ volatile(insn : "=@ccbe"(refused_) : __VA_ARGS__ : "memory");              \
-		refused_;                                                                          \
-	})
-
 /* Also of a field that the CPU may lack. */
 static bool read_field(u64 field, u64 *val)
 {
@@ -86,19 +80,19 @@ void vmcs_log_refusal(const char *insn)
 
 static void load_vmcs(const struct vmcs_state *m)
 {
-	if (REFUSED("vmptrld %1", "m"(m->at.v)))
+	if (vmx_ptrld(m->at))
 		vmcs_refuse("VMPTRLD", 0);
 }
 
 static void clear_vmcs(const struct vmcs_state *m)
 {
-	if (REFUSED("vmclear %1", "m"(m->at.v)))
+	if (vmx_clear(m->at))
 		vmcs_refuse("VMCLEAR", 0);
 }
 
 int vmx_on(hpa_t region)
 {
-	return REFUSED("vmxon %1", "m"(region.v)) ? -EIO : 0;
+	return VMX_REFUSES("vmxon %1", "m"(region.v)) ? -EIO : 0;
 }
 
 struct inv_operand {
@@ -109,7 +103,7 @@ void vmx_invept(u64 type, u64 eptp)
 {
 	struct inv_operand op = {.what = eptp};
 
-	if (REFUSED("invept %1, %2", "m"(op), "r"(type)))
+	if (VMX_REFUSES("invept %1, %2", "m"(op), "r"(type)))
 		vmcs_refuse("INVEPT", 0);
 }
 
@@ -118,7 +112,7 @@ void vmx_invvpid(u64 type, u16 vpid)
 	struct inv_operand op = {.what = vpid};
 
 	BUG_ON(!vpid); /* the hypervisor's own */
-	if (REFUSED("invvpid %1, %2", "m"(op), "r"(type)))
+	if (VMX_REFUSES("invvpid %1, %2", "m"(op), "r"(type)))
 		vmcs_refuse("INVVPID", 0);
 }
 
@@ -129,6 +123,7 @@ int vmcs_alloc(struct vcpu *v, u64 basic)
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
 	m->lock.level = LOCK_VMCS;
+	m->stays = v->vm->is_dom0;
 	m->region = pool_alloc(0, &v->vm->acct);
 	if (!m->region)
 		return -ENOMEM;
@@ -138,34 +133,106 @@ int vmcs_alloc(struct vcpu *v, u64 basic)
 	return 0;
 }
 
+/* And off the list of its CPU, which is this one: nobody's. */
+static void make_clear(struct vmcs_state *m)
+{
+	BUG_ON(m->cpu != this_cpu() || *m->link != m);
+	clear_vmcs(m);
+	*m->link = m->next;
+	if (m->next)
+		m->next->link = m->link;
+	m->launched = false;
+	WRITE_ONCE(m->wanted, false);
+	__atomic_store_n(&m->cpu, NULL, __ATOMIC_RELEASE);
+}
+
 void vmcs_free(struct vcpu *v)
 {
 	struct vmcs_state *m = &vmx_of(v)->vmcs;
 
-	BUG_ON(m->cpu);
+	if (m->cpu)
+		make_clear(m);
 	pool_free(m->region, 0, &v->vm->acct);
 }
 
 /* The vCPU's VMCS is to be this CPU's. */
 static inline void make_current(struct vmcs_state *m)
 {
+	struct vmx_cpu *p = vmx_here();
 	struct cpu *c = this_cpu();
 
 	ASSERT_HELD(&m->lock);
 	BUG_ON(m->cpu && m->cpu != c);
-	BUG_ON(!m->cpu && m->launched);
 	load_vmcs(m);
+	WRITE_ONCE(m->wanted, false); /* by who had the vCPU before, and has given up */
+	if (likely(m->cpu))
+		return;
+	BUG_ON(m->launched);
+	m->link = &p->active;
+	m->next = p->active;
+	if (m->next)
+		m->next->link = &m->next;
+	p->active = m;
 	m->cpu = c;
 }
 
-/* And nobody's: another CPU may want it. */
-static inline void make_clear(struct vmcs_state *m)
+/*
+ * For who has the vCPU: may this CPU make its VMCS current? If not, the one where it is active has
+ * been asked to clear it.
+ */
+static bool may_take(struct vmcs_state *m)
 {
-	ASSERT_HELD(&m->lock);
-	BUG_ON(m->cpu != this_cpu());
-	clear_vmcs(m);
-	m->launched = false;
-	m->cpu = NULL;
+	struct cpu *at = __atomic_load_n(&m->cpu, __ATOMIC_ACQUIRE);
+
+	if (likely(!at || at == this_cpu()))
+		return true;
+	if (!__atomic_exchange_n(&m->wanted, true, __ATOMIC_SEQ_CST))
+		apic_send_ipi(at->apic_id, VEC_VMCS);
+	return false;
+}
+
+/* Those of this CPU's that others want. It is in none of them: who wants one has its vCPU. */
+static void clear_wanted(struct vmx_cpu *p)
+{
+	struct vmcs_state *m, *next;
+
+	for (m = p->active; m; m = next) {
+		next = m->next;
+		if (__atomic_load_n(&m->wanted, __ATOMIC_ACQUIRE)) {
+			BUG_ON(p->current && m == &vmx_of(p->current)->vmcs);
+			make_clear(m);
+		}
+	}
+}
+
+void vmcs_wanted_irq(u8 vector)
+{
+	apic_eoi();
+	clear_wanted(vmx_here());
+}
+
+void vmx_idle(void)
+{
+	struct vmcs_state *m, *next;
+
+	for (m = vmx_here()->active; m; m = next) {
+		next = m->next;
+		if (!m->stays) /* nor is it current: what is loaded on an idle CPU is dom0's */
+			make_clear(m);
+	}
+}
+
+void vmcs_clear_all(void)
+{
+	struct vmx_cpu *p = vmx_here();
+	struct vmcs_state *m;
+
+	while ((m = p->active)) {
+		p->active = m->next;
+		vmx_clear(m->at); /* in a panic, too: no refusal is to end in another */
+		m->launched = false;
+		__atomic_store_n(&m->cpu, NULL, __ATOMIC_RELEASE);
+	}
 }
 
 bool vmx_borrow(struct vcpu *v)
@@ -174,11 +241,9 @@ bool vmx_borrow(struct vcpu *v)
 	struct vmx_cpu *p = vmx_here();
 
 	BUG_ON(p->current != p->loaded); /* one at a time */
-	lock_acquire(&m->lock);
-	if (m->cpu && (m->cpu != this_cpu() || p->loaded == v)) {
-		lock_release(&m->lock);
+	if (p->loaded == v || !may_take(m))
 		return false;
-	}
+	lock_acquire(&m->lock);
 	make_current(m);
 	p->current = v;
 	return true;
@@ -192,7 +257,8 @@ void vmx_give_back(struct vcpu *v)
 	BUG_ON(p->current != v);
 	BUG_ON(p->loaded == v);
 	p->current = p->loaded;
-	make_clear(m);
+	if (m->stays) /* where it runs, which may be elsewhere */
+		make_clear(m);
 	if (p->loaded)
 		load_vmcs(&vmx_of(p->loaded)->vmcs);
 	lock_release(&m->lock);
@@ -246,6 +312,11 @@ void vmx_load(struct vcpu *v)
 
 	BUG_ON(!p->on);
 	BUG_ON(p->current || p->loaded);
+	lock_none_held(); /* on which the other CPU could wait */
+	while (unlikely(!may_take(&s->vmcs))) {
+		cpu_relax();
+		clear_wanted(p); /* by the CPU that is waited for, say */
+	}
 	lock_acquire(&s->vmcs.lock);
 	make_current(&s->vmcs);
 	p->loaded = p->current = v;
@@ -265,8 +336,6 @@ void vmx_put(struct vcpu *v)
 	save_hw(s);
 	lock_acquire(&s->vmcs.lock);
 	p->loaded = p->current = NULL;
-	if (!v->sched.pinned)
-		make_clear(&s->vmcs);
 	lock_release(&s->vmcs.lock);
 }
 

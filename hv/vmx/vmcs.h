@@ -73,6 +73,16 @@ enum vmcs_width { VMCS_W16, VMCS_W64, VMCS_W32, VMCS_NATURAL };
 /* vmcs.c: panic with what the CPU says of it */
 void __noreturn vmcs_refuse(const char *insn, u32 field);
 
+/* A VMX instruction: does the CPU refuse it (CF or ZF)? */
+#define VMX_REFUSES(insn, ...)                                                                     \
+	({                                                                                         \
+		bool refused_;                                                                     \
+		__asm__ volatile(insn : "=@ccbe"(refused_) : __VA_ARGS__ : "memory");              \
+		refused_;                                                                          \
+	})
+#define vmx_ptrld(region) VMX_REFUSES("vmptrld %1", "m"((region).v))
+#define vmx_clear(region) VMX_REFUSES("vmclear %1", "m"((region).v))
+
 /* Raw access to the current VMCS. A field the CPU refuses is our own bug. */
 static inline u64 vmcs_read(u64 field)
 {
@@ -300,7 +310,12 @@ enum {
 #define BASIC_TRUE     BIT(55)
 
 int vmcs_alloc(struct vcpu *v, u64 basic);
+/* It is active on no other CPU: who frees it has borrowed it here. */
 void vmcs_free(struct vcpu *v);
+/* Handles VEC_VMCS. */
+void vmcs_wanted_irq(u8 vector);
+/* Nothing is left of any VMCS in this CPU, which leaves VMX operation next. */
+void vmcs_clear_all(void);
 int vmx_on(hpa_t region);
 /* type: INV_x */
 void vmx_invept(u64 type, u64 eptp);

@@ -81,6 +81,7 @@ const char *vmx_probe(struct hvm_caps *caps)
 		return why;
 	vmx_quirk_controls(&vmx_ctl);
 	tell_caps(caps);
+	irq_set(VEC_VMCS, vmcs_wanted_irq);
 	if (boot_info.opt.nested) {
 		caps->flags |= HVM_CAP_NESTED;
 		caps->nested_order = VMX_NESTED_ORDER;
@@ -138,6 +139,7 @@ void vmx_cpu_disable(struct cpu *c)
 	if (!p || !p->on)
 		return;
 	p->on = false;
+	vmcs_clear_all(); /* what is written back later would be so into others' memory */
 	__asm__ volatile("vmxoff" ::: "memory", "cc");
 	write_cr4(read_cr4() & ~CR4_VMXE);
 }

@@ -11,19 +11,28 @@
 /*
  *             vmptrld                     vmlaunch
  *   CLEAR ---------------> CURRENT on c -----------> CURRENT, launched
- *     ^                        |                      |  |      ^
- *     '------------------------+-------- vmclear -----'  |      | vmptrld
- *                                    put, if pinned to c '-> ACTIVE on c, launched
+ *     ^                     |      ^                   |      ^
+ *     |                 put |      | vmptrld       put |      | vmptrld
+ *     |                     v      |                   v      |
+ *     '-- vmclear, by c -- ACTIVE on c ------------ ACTIVE on c, launched
  *
- * A VMCS is current only between vmx_load() and vmx_put(), or vmx_borrow() and vmx_give_back();
- * it is always cleared before another CPU can want it, so no CPU ever has to ask another to let go.
+ * A VMCS is current only between vmx_load() and vmx_put(), or vmx_borrow() and vmx_give_back(), and
+ * then stays active: to go on with it there is cheap. It is cleared when its CPU idles, sleeps or
+ * leaves VMX, when it is freed, and when another CPU wants it, by an interrupt. Who wants one
+ *   - has the vCPU, so that nobody makes it current meanwhile;
+ *   - holds no lock and clears what others want of it while it waits, in vmx_load();
+ *   - or does not wait, in vmx_borrow(), and comes again: vcpu_destroy(), and a hypercall behind a
+ *     window for interrupts.
+ * So it has it as soon as the other CPU takes interrupts next, and none waits for another for ever.
  */
 struct vmcs_state {
-	struct lock lock; /* LOCK_VMCS: guards the others, and is held while it is borrowed */
+	struct lock lock; /* LOCK_VMCS: is held while it is borrowed */
 	void *region;
-	hpa_t at;	 /* as region set once */
-	struct cpu *cpu; /* where it is current or active, NULL: clear */
-	bool launched;
+	hpa_t at;	       /* as region set once, and the next */
+	bool stays;	       /* dom0's: idle CPUs keep it, and nobody wants it elsewhere */
+	bool launched, wanted; /* by another CPU; atomic */
+	struct cpu *cpu;       /* where it is current or active, NULL: clear; cleared by that CPU */
+	struct vmcs_state *next, **link; /* among those that are active there */
 };
 
 #define VAPIC_TPR (APIC_TPR / 4) /* in virtual_apic[] */
@@ -82,6 +91,7 @@ struct vmx_cpu {
 	u8 vmxon[PAGE_SIZE]; /* region */
 	bool on;
 	struct vcpu *loaded, *current; /* different while one is borrowed */
+	struct vmcs_state *active;     /* a list of those that are not clear */
 	u64 syscall_msr[SYSCALL_MSRS]; /* in the hardware */
 };
 

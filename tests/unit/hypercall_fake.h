@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "hv/cpu/cpu.h"
 #include "hv/cpu/smp.h"
 #include "hv/cpu/time.h"
 #include "hv/dom0/hypercall.h"
@@ -25,7 +26,7 @@ static struct vcpu *caller;
 static u8 dom0_page[PAGE_SIZE];
 
 static bool borrows = true, off = true;
-static u32 maps, moves;
+static u32 maps, moves, windows;
 static bool passed = true; /* all CPUs have been through their loops */
 static u64 lent_pfns, given;
 static int give_err;
@@ -220,6 +221,14 @@ static ZERO(int, fake_msr_set, struct vcpu *v, u32 msr, u64 val)
 static inline s64 call(u64 nr, u64 a, u64 b, u64 c, u64 d);
 static bool meddles; /* another CPU makes hypercalls while state is moved */
 static s64 meddled[3];
+
+/* The CPU that has something of the vCPU lets go of it, if nobody has the objects. */
+void irq_window(void)
+{
+	windows++;
+	BUG_ON(objects.state);
+	borrows = true;
+}
 
 static inline bool fake_borrow(struct vcpu *v)
 {

@@ -37,9 +37,14 @@ static void test_states(void)
 	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EBUSY, "nor can it be freed");
 	v->stopped = 1;
 	borrows = false;
-	CHECK(call(CORBEL_HC_VCPU_GET, id, CORBEL_STATE_SREGS, 0, 0) == -EBUSY && moves == 2,
-	      "nor one's that another CPU still has");
-	borrows = true;
+	windows = 0;
+	CHECK(call(CORBEL_HC_VCPU_DESTROY, id, 0, 0, 0) == -EAGAIN && vcpu_by_number(id) == v &&
+		  !windows,
+	      "nor one that another CPU still has something of, which is told to come again");
+	CHECK(call(CORBEL_HC_VCPU_GET, id, CORBEL_STATE_SREGS, 0, 0) == 8 && moves == 3 &&
+		  windows == 1,
+	      "and whose state can be had as soon as that lets go, without a lock meanwhile");
+	moves = 2;
 	CHECK(v->stopped == VCPU_STOPPED, "and it stays stopped");
 	meddles = true;
 	CHECK(call(CORBEL_HC_VCPU_SET, id, CORBEL_STATE_SREGS, 8, 0) == 8 && moves == 3 &&

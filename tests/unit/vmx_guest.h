@@ -105,6 +105,22 @@ void vmcs_free(struct vcpu *v)
 {
 }
 
+void vmcs_clear_all(void)
+{
+}
+
+void vmcs_wanted_irq(u8 vector)
+{
+}
+
+void vmx_idle(void)
+{
+}
+
+void irq_set(u8 vector, void (*fn)(u8 vector))
+{
+}
+
 void vmcs_log_refusal(const char *insn)
 {
 }

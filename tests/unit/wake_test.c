@@ -422,7 +422,12 @@ static void model_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 	*(k == HVM_INJ_NMI ? &m->nmi_window : &m->window) = on;
 }
 
+static void model_idle(void)
+{
+}
+
 static const struct hvm_ops model_ops = {
+    .idle = model_idle,
     .get = model_get,
     .can_inject = model_can_inject,
     .inject = model_inject,
