@@ -308,7 +308,7 @@ wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
 DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
 	$(call wanted,perf,$(BUILD)/observers.img) $(call wanted,others,$(BUILD)/rustvmm.cpio $(BUILD)/krun.img) $(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio) $(call wanted,libvirt,$(DISK)/libvirt13.img $(DISK)/desktop.img $(DISK)/trixie.base) \
 	$(call wanted,cloud,$(DISK)/libvirt.img $(DISK)/cloud.img))
-test-full: $(BUILD)/qemu10.cpio $(BUILD)/gvisor.cpio $(BUILD)/stressng.cpio $(BUILD)/xen.cpio $(BUILD)/strangers.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests13.cpio $(IMG)/assigned.cpio $(DISKS)
+test-full: $(BUILD)/qemu10.cpio $(BUILD)/qemu32.cpio $(BUILD)/gvisor.cpio $(BUILD)/stressng.cpio $(BUILD)/xen.cpio $(BUILD)/strangers.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests13.cpio $(IMG)/assigned.cpio $(DISKS)
 	$(PYTHON) tests/run --build $(BUILD) --full $(TESTS)
 
 -include tests/bochs.mk

@@ -26,6 +26,8 @@ $(BUILD)/stressng.cpio: tests/dom0/stressng tests/dom0/trixie
 	tests/dom0/stressng $(BUILD)/stressng $@
 $(BUILD)/gvisor.cpio: tests/dom0/gvisor tests/dom0/trixie
 	tests/dom0/gvisor $(BUILD)/gvisor $@
+$(BUILD)/qemu32.cpio: tests/dom0/qemu32 tests/dom0/trixie
+	tests/dom0/qemu32 $(BUILD)/qemu32 $@
 
 $(BUILD)/xen.cpio: tests/dom0/xen tests/dom0/trixie $(VMLINUX_amd64) $(IMG)/demo.img
 	tests/dom0/xen $(BUILD)/xen $(VMLINUZ_amd64) $(IMG)/demo.img $@

@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib import seen
 from lib.gdb import HARDWARE, SOFTWARE, WATCH, Gdb
+from lib.guest import COMPLAINTS, answers, shell, told
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok
 
@@ -98,27 +99,6 @@ VERBS = ('qemu-system-x86_64 -M {} -accel kvm -cpu {} -m 128 -smp 2 -nodefaults 
          '-initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1{}" '
          '-drive if=none,format=raw,file=/usr/share/corbel/demo/disk.img,snapshot=on')
 VERBS_SEEN = 'boot, savevm, loadvm, reboot, system_reset, migrate, system_powerdown'
-COMPLAINTS = 'dmesg | grep -iE "lockup|stall|BUG:|WARNING:|Call Trace"'
-
-
-def shell(m, what, seconds=60):
-    m.expect(r'demo: ready, 2 CPUs', f'{what} with 2 CPUs', seconds)
-    m.expect('demo# ', f'{what} to its shell', 20)
-
-
-def told(m, what, *commands):
-    """QEMU's monitor takes commands, and the line is the guest's again."""
-    m.send('\x01c')
-    m.expect(r'\(qemu\) ', f'{what}: the monitor answers', 20)
-    for command in commands:
-        m.send(command + '\r')
-        m.expect(r'\(qemu\) ', f'{what}: {command.split()[0]} is done', 120)
-    m.send('\x01c')
-
-
-def answers(m, what):
-    """A guest goes on; what is typed before it reads is lost."""
-    need(any((m.send('\r'), m.wait('demo# ', 3))[1] >= 0 for _ in range(20)), what)
 
 
 def found(m, name, hypervisor):

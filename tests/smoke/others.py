@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """Other people's programs on /dev/kvm: the tests of the library by which VMMs in Rust call it, a VMM of the libkrun family,
-gVisor, which has its address spaces by it, stress-ng's virtual machines, and Xen with its own dom0 as a guest. Part of `make test-full` only."""
+gVisor, which has its address spaces by it, stress-ng's virtual machines, Debian's QEMU for i386, and Xen with its own dom0 as a guest. Part of `make test-full` only."""
 import os
 import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib import report, seen
+from lib.guest import COMPLAINTS, answers, shell, told
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok, skip
 
@@ -134,6 +135,59 @@ def stressng():
         complaints(m)
 
 
+VERBS = ('{} -M pc -accel kvm -cpu host -m 128 -smp 2 -nodefaults -display none -kernel /usr/share/corbel/demo/vmlinux '
+         '-initrd /usr/share/corbel/demo/initrd -append "console=ttyS0 quiet panic=-1" -device virtio-net-pci,netdev=n,romfile= -netdev user,id=n '
+         '-drive if=none,format=raw,file=/usr/share/corbel/demo/disk.img,snapshot=on ')
+LISTENS = '-incoming unix:/run/to{0} -serial mon:telnet:127.0.0.1:444{0},server=on,wait=off < /dev/null > /run/qemu{0} 2>&1'
+
+
+def moves(m, to, what):
+    """To the QEMU that listens there."""
+    m.out_of(f'mark={to}; echo {to} > /run/mark', 10, 'demo# ')
+    told(m, what, f'migrate unix:/run/to{to}')
+    m.send('\x01x')
+    m.expect('dom0# ', f'{what}: the QEMU that had it ends', 20)
+    m.send(f'telnet 127.0.0.1 444{to}\r')
+    answers(m, f'{what}: the guest goes on')
+    out = m.out_of('echo $mark $(cat /run/mark); sleep 1; nproc', 20, 'demo# ')
+    ok(out.split() == [str(to), str(to), '2'], f'{what}: with what it had', out)
+
+
+def qemu32():
+    """A VMM of 32 bits calls a kernel of 64. Needs build/dom0/full.cpio, for the firmware, and build/qemu32.cpio: see tests/dom0/qemu32."""
+    name = 'QEMU of 32 bits'
+    with Machine(name, mem='3G', life=2000, extra=[*disk('dom0/full.cpio', ',readonly=on'), *disk('qemu32.cpio', ',readonly=on')]) as m, \
+            seen.runs('VMM', 'QEMU for i386, pc', 'boot, savevm, loadvm, reboot, system_reset, migrate, system_powerdown'):
+        m.prompt()
+        m.out_of('cd / && cpio -idmu < /dev/vda && cpio -idmu < /dev/vdb && mkdir -p /usr/share; cd', 60)
+        kind = m.out_of('dd if=/usr/bin/qemu32 bs=1 skip=4 count=1 2> /dev/null | od -An -tu1; qemu32 --version', 30)
+        ok(re.match(r' *1\s+QEMU', kind), f'{name}: it is one', kind)
+        for to, qemu in (1, 'qemu-system-x86_64'), (2, 'qemu32'):
+            m.out_of(f'export TMPDIR=/run; {{ {VERBS.format(qemu)}{LISTENS.format(to)} & }}')
+        m.send(VERBS.format('qemu32') + '-serial mon:stdio\r')
+        shell(m, f'{name}: a guest boots', 120)
+        m.out_of('mark=saved; echo saved > /run/mark', 10, 'demo# ')
+        told(m, f'{name}: savevm', 'savevm one')
+        answers(m, f'{name}: savevm: the guest goes on')
+        m.out_of('mark=later; echo later > /run/mark', 10, 'demo# ')
+        told(m, f'{name}: loadvm', 'loadvm one')
+        answers(m, f'{name}: loadvm: the guest goes on')
+        out = m.out_of('echo $mark $(cat /run/mark)', 10, 'demo# ')
+        ok(out == 'saved saved', f'{name}: loadvm: from where it was saved', out)
+        m.send('reboot -f\r')
+        shell(m, f'{name}: reboot: the guest boots again', 120)
+        told(m, f'{name}: system_reset', 'system_reset')
+        shell(m, f'{name}: system_reset: the guest boots again', 120)
+        moves(m, 1, f'{name}: migrate to one of 64 bits')
+        moves(m, 2, f'{name}: and back to one of 32')
+        bad = m.sh(COMPLAINTS, 10, 'demo# ')[1]
+        ok(not bad.strip(), f'{name}: the guest\'s kernel log has no complaint', bad)
+        told(m, f'{name}: powerdown', 'system_powerdown')
+        m.expect('dom0# ', f'{name}: powerdown: the guest switches itself off, which ends QEMU', 30)
+        ok(m.json('corbel info --json')['vms'] == 1, f'{name}: nothing of them is left in the hypervisor')
+        complaints(m)
+
+
 def xen():
     """Needs build/dom0/full.cpio and build/xen.cpio: see tests/dom0/xen. Without SMAP, for TCG's sake: its IRET in ring 3, where Xen
     has its dom0's kernel, reads the stack as ring 0 does."""
@@ -154,4 +208,4 @@ def xen():
         complaints(m)
 
 
-main(kvm_ioctls, krun, gvisor, stressng, xen)
+main(kvm_ioctls, krun, gvisor, stressng, qemu32, xen)
