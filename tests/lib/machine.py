@@ -8,7 +8,7 @@
 It boots the ISO by GRUB; bare=True boots the same kernel and initramfs without Corbel, grub= gives GRUB's commands instead of a menu entry,
 iso='checked.iso' has a hypervisor that checks its locks,
 disk='bookworm' boots that disk of build/disk ('bookworm.base' a file that has another ending), and forgets what was written when the machine ends (but with keep=True),
-esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf, 'microsoft' with
+stick=True has the ISO on a USB stick, esp=DIR has that directory for a disk, qemu10=True is of Debian 13's QEMU, firmware='secure' is UEFI with Secure Boot and the keys of Debian's ovmf, 'microsoft' with
 Microsoft's, variables=FILE begins with another machine's. The transcript goes to
 build/logs and is kept if a check failed while the machine ran.
 """
@@ -60,7 +60,7 @@ def clean(text):
 class Machine:
     def __init__(self, label, cpus=2, mem='2G', cpu='max', machine='q35', firmware='bios', dom0='cloud', hv='',
                  args='quiet dom0.demo=0', bare=False, nic='virtio-net-pci', extra=(), script=None, reboot=False,
-                 grub=None, life=600, iso='corbel.iso', disk=None, keep=False, esp=None, qemu10=False, variables=None):
+                 grub=None, life=600, iso='corbel.iso', stick=False, disk=None, keep=False, esp=None, qemu10=False, variables=None):
         global _number
         _number += 1
         os.makedirs(LOGS, exist_ok=True)
@@ -81,6 +81,8 @@ class Machine:
             cmd += ['-drive', f'file={os.path.join(BUILD, "disk", name)},if=virtio,format=raw,snapshot={"off" if keep else "on"}']
         elif esp:
             cmd += ['-drive', f'file=fat:{esp},if=virtio,format=raw,readonly=on']
+        elif stick:
+            cmd += ['-device', 'qemu-xhci', '-drive', f'if=none,id=stick,format=raw,readonly=on,file={os.path.join(BUILD, iso)}', '-device', 'usb-storage,drive=stick']
         else:
             cmd += ['-cdrom', os.path.join(BUILD, iso)]
         cmd += ['-nic', f'user,model={nic}'] if nic else ['-nic', 'none']

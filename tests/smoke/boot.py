@@ -198,12 +198,12 @@ def reboot():
 
 main(
     combination('BIOS, 1 CPU, 1 GiB', cpus=1, mem=1),
-    combination('UEFI, 4 CPUs, 16 GiB, EPYC', cpus=4, mem=16, cpu='EPYC', firmware='uefi'),
+    combination('UEFI, from a USB stick, 4 CPUs, 16 GiB, EPYC', cpus=4, mem=16, cpu='EPYC', firmware='uefi', stick=True),
     combination('BIOS, 8 CPUs', cpus=8),
     combination('BIOS, 8 CPUs, maxcpus=6', cpus=8, used=6, hv='maxcpus=6'),
     combination('BIOS, 72 CPUs', cpus=72, mem=8, seconds=110),
     combination('-M pc', machine='pc', screen=text_screen, args=ON_SCREEN),
-    combination('EPYC, BIOS', cpu='EPYC'),
+    combination('EPYC, BIOS, from a USB stick', cpu='EPYC', stick=True),
     combination('nothing optional', dom0='safe-cloud', screen=safe_screen, args=ON_SCREEN),
     combination('ELF kernel', dom0='cloud-elf'),
     combination('amd64 kernel', dom0='amd64'),
