@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 15u
+#define CORBEL_ABI_VERSION 16u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -195,6 +195,7 @@ enum corbel_hypercall {
 	/* (pfn): of the CORBEL_SECTION around it what was no RAM at boot is dom0's memory now. */
 	/* -EPERM: below 4 GiB, or not write-back; -ENOMEM; -ENOSPC; -EOPNOTSUPP: iommu=strict */
 	CORBEL_HC_MEMORY,
+	CORBEL_HC_PIC, /* (vm, CORBEL_PIC_x, what that says): abi_vm.h */
 	CORBEL_HC_END
 };
 #define CORBEL_SECTION	   (1u << 15)  /* frames, 128 MiB */
@@ -319,6 +320,7 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_SMM,
 	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */
 	CORBEL_EXIT_BROKEN,
+	CORBEL_EXIT_PIC, /* pic.what: what has happened, as asked for by PIC_TELL, or PIC_ASLEEP */
 };
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)
@@ -352,6 +354,9 @@ struct corbel_vcpu_page {
 		struct {
 			uint32_t vector;
 		} eoi, inta;
+		struct {
+			uint32_t what;
+		} pic;
 		struct {
 			uint32_t index, reason; /* CORBEL_MSR_EXIT_x */
 			uint64_t data;
@@ -563,18 +568,6 @@ struct corbel_map {
 #define CORBEL_MAP_MMIO BIT_U32(2)
 /* readable; writes exit as CORBEL_EXIT_MMIO (KVM_MEM_READONLY) */
 #define CORBEL_MAP_ROM BIT_U32(3)
-
-struct corbel_doorbell {
-	uint64_t addr;	/* port or gpa */
-	uint64_t data;	/* if CORBEL_DOORBELL_MATCH */
-	uint32_t len;	/* 0 (any), 1, 2, 4, 8 */
-	uint32_t flags; /* CORBEL_DOORBELL_x */
-	uint32_t id;	/* its number, for removal */
-	uint32_t pad;
-};
-#define CORBEL_DOORBELL_PIO    BIT_U32(0)
-#define CORBEL_DOORBELL_MATCH  BIT_U32(1)
-#define CORBEL_DOORBELL_REMOVE BIT_U32(2)
 
 /* HC_DIRTY flags */
 #define CORBEL_DIRTY_START BIT_U32(0) /* write-protect the range, no bitmap */

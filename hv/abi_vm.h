@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The part of hv/abi.h that is about making VMs. */
+/* The part of hv/abi.h that is about making VMs, their doorbells and interrupt controllers. */
 #ifndef CORBEL_ABI_VM_H
 #define CORBEL_ABI_VM_H
 
@@ -24,5 +24,52 @@ struct corbel_vm_create {
 #define CORBEL_VM_MWAIT	 4u
 #define CORBEL_VM_PAUSE	 8u
 #define CORBEL_VM_CSTATE 16u
+#define CORBEL_VM_PIC                                                                              \
+	32u /* a pair of 8259A at its ports, whose INTR is the boot CPU's; with LAPIC */
+
+struct corbel_doorbell {
+	uint64_t addr;	/* port or gpa */
+	uint64_t data;	/* if CORBEL_DOORBELL_MATCH */
+	uint32_t len;	/* 0 (any), 1, 2, 4, 8 */
+	uint32_t flags; /* CORBEL_DOORBELL_x */
+	uint32_t id;	/* its number, for removal */
+	uint32_t pad;
+};
+#define CORBEL_DOORBELL_PIO    BIT_U32(0)
+#define CORBEL_DOORBELL_MATCH  BIT_U32(1)
+#define CORBEL_DOORBELL_REMOVE BIT_U32(2)
+
+/* State of one 8259A, as struct kvm_pic_state has it */
+struct corbel_pic {
+	uint8_t last_irr, irr, imr, isr, priority_add, irq_base, read_reg_select, poll;
+	uint8_t special_mask, init_state, auto_eoi, rotate_on_auto_eoi;
+	uint8_t special_fully_nested_mode, init4, elcr, elcr_mask;
+};
+/* HC_PIC; -ENOENT: without CORBEL_VM_PIC. Lines are 0..15, the slave's from 8 on. */
+enum corbel_pic_call {
+	/* line, level, may it sleep? -> CORBEL_PIC_x below */
+	CORBEL_PIC_LINE,
+	CORBEL_PIC_IO,	/* port, in?, byte -> the byte, and from bit 8 on what EXIT_PIC says */
+	CORBEL_PIC_GET, /* word -> that of the two struct corbel_pic, 0..7 */
+	CORBEL_PIC_SET, /* word, value -> value */
+	/* bit n: EXIT_PIC when service of line n has ended; CORBEL_PIC_UNMASKED */
+	CORBEL_PIC_TELL,
+};
+/* What PIC_LINE says of the line: */
+#define CORBEL_PIC_MASKED 0u
+#define CORBEL_PIC_HAD	  1u /* it was pending already */
+#define CORBEL_PIC_RAISED 2u
+#define CORBEL_PIC_DONE	  3u /* mask of these */
+/*
+ * With all lines masked it may sleep: of lines that change it need not be told before the guest
+ * comes to its ports, which EXIT_PIC says. The instruction runs again after a call of HC_PIC by
+ * which they do not sleep any more, as any but PIC_LINE.
+ */
+#define CORBEL_PIC_SLEEPS    4u
+#define CORBEL_PIC_ELCR(ret) ((uint16_t)((ret) >> 16)) /* of all lines */
+#define CORBEL_PIC_IMR(ret)  ((uint16_t)((ret) >> 32))
+/* EXIT_PIC */
+#define CORBEL_PIC_UNMASKED BIT_U32(16) /* line 0 is not masked any more */
+#define CORBEL_PIC_ASLEEP   BIT_U32(17)
 
 #endif

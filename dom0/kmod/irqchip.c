@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Interrupt routing of a VM: from a GSI, or a device's access, to IOAPIC, PIC and messages. What
- * reaches a CPU leaves as HC_MSI or HC_EXTINT; nothing here sleeps.
+ * reaches a CPU leaves as HC_MSI or HC_PIC; nothing here sleeps.
  */
 #include "kmod.h"
 #include "trace.h"
@@ -96,13 +96,23 @@ static void pic_acked(struct cb_vm *vm, u16 ended)
 }
 
 /* Pins of GSIs whose acknowledgement someone waits for, though they are edge-triggered. */
-static u32 pins_to_report(struct cb_vm *vm, const struct cb_routing *rt)
+static u64 pins_to_report(struct cb_vm *vm, const struct cb_routing *rt)
 {
-	u32 pins = cb_irqfd_awaited_pins(vm, &rt->r);
+	u64 pins = cb_irqfd_awaited_pins(vm, &rt->r);
 
 	if (vm->pit && cb_pit_wants_ack(vm->pit))
-		pins |= routes_ioapic_pins(&rt->r, 0);
+		pins |= routes_pins(&rt->r, 0);
 	return pins;
+}
+
+/* Of the PICs all are told of while they are traced. */
+static u32 pic_wants(const struct cb_vm *vm, u64 pins)
+{
+	u32 wants = READ_ONCE(cb_trace_acks) ? U16_MAX : (u16)(pins >> PIN_PIC);
+
+	if (vm->pit && cb_pit_wants_ack(vm->pit))
+		wants |= CORBEL_PIC_UNMASKED;
+	return wants;
 }
 
 /*
@@ -127,14 +137,17 @@ static void update_eoi_locked(struct cb_vm *vm)
 	const struct cb_routing *rt =
 	    rcu_dereference_check(vm->routing, lockdep_is_held(&vm->irq_lock));
 	u32 id = READ_ONCE(vm->id), i;
-	u64 mask[4];
+	u64 mask[4], pins;
 
 	if (!id || !rt)
 		return;
-	if (vm->irqchip == CB_IRQCHIP_FULL)
-		ioapic_eoi_vectors(&vm->ioapic, pins_to_report(vm, rt), mask);
-	else
+	if (vm->irqchip == CB_IRQCHIP_FULL) {
+		pins = pins_to_report(vm, rt);
+		ioapic_eoi_vectors(&vm->ioapic, pins, mask);
+		cb_pic_want(vm, pic_wants(vm, pins));
+	} else {
 		split_eoi_vectors(vm, rt, mask);
+	}
 	for (i = 0; i < 4; i++) {
 		if (mask[i] == vm->eoi_mask[i])
 			continue;
@@ -175,30 +188,6 @@ void cb_irq_eoi(struct cb_vm *vm, u8 vector)
 
 /* ---- lines ---- */
 
-static struct cb_vcpu *boot_vcpu(struct cb_vm *vm)
-{
-	u32 n = smp_load_acquire(&vm->vcpus), i;
-
-	for (i = 0; i < n; i++)
-		if (vm->vcpu[i]->apic_id == vm->boot_apic_id)
-			return vm->vcpu[i];
-	return NULL;
-}
-
-static void sync_pic_locked(struct cb_vm *vm)
-{
-	bool level = pic_output(&vm->pic);
-	struct cb_vcpu *v;
-
-	if (level == vm->extint)
-		return;
-	v = boot_vcpu(vm);
-	if (!v)
-		return; /* cb_irqchip_realize() comes back to it */
-	vm->extint = level;
-	HC2(EXTINT, v->number, level);
-}
-
 static bool merge_sources(u8 *sources, enum cb_irq_source src, bool level)
 {
 	if (level)
@@ -211,6 +200,7 @@ static bool merge_sources(u8 *sources, enum cb_irq_source src, bool level)
 static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route *r, bool level)
 {
 	unsigned long flags;
+	bool was;
 	u32 line;
 	u64 rte;
 	int ret;
@@ -231,11 +221,12 @@ static int set_pin(struct cb_vm *vm, enum cb_irq_source src, const struct route 
 		trace_kvm_ioapic_set_irq(rte, r->pin, !ret);
 	} else {
 		line = r->chip * PIC_PINS + r->pin;
-		ret =
-		    pic_set_irq(&vm->pic, line, merge_sources(&vm->pic_sources[line], src, level));
-		trace_kvm_pic_set_irq(r->chip, r->pin, vm->pic.chip[r->chip].elcr,
-				      vm->pic.chip[r->chip].imr, !ret);
-		sync_pic_locked(vm);
+		was = vm->pic_sources[line];
+		ret = cb_pic_set_line(vm, line, was,
+				      merge_sources(&vm->pic_sources[line], src, level));
+		trace_kvm_pic_set_irq(r->chip, r->pin,
+				      CORBEL_PIC_ELCR(vm->pic_said) >> r->chip * PIC_PINS,
+				      CORBEL_PIC_IMR(vm->pic_said) >> r->chip * PIC_PINS, !ret);
 	}
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
 	return ret;
@@ -265,51 +256,42 @@ int cb_irq_set(struct cb_vm *vm, enum cb_irq_source src, u32 gsi, bool level)
 	return ret;
 }
 
-u32 cb_irq_inta(struct cb_vm *vm)
+void cb_irq_pic_told(struct cb_vm *vm, u32 what)
 {
 	unsigned long flags;
-	u32 vector = 0;
-	u16 ended = 0;
 
-	spin_lock_irqsave(&vm->irq_lock, flags);
-	if (pic_output(&vm->pic))
-		vector = pic_ack(&vm->pic, &ended);
-	sync_pic_locked(vm);
-	spin_unlock_irqrestore(&vm->irq_lock, flags);
-	pic_acked(vm, ended);
-	return vector;
+	if (what & CORBEL_PIC_ASLEEP) {
+		spin_lock_irqsave(&vm->irq_lock, flags);
+		cb_pic_wake(vm);
+		spin_unlock_irqrestore(&vm->irq_lock, flags);
+	}
+	if (what & CORBEL_PIC_UNMASKED && smp_load_acquire(&vm->pit))
+		cb_pit_unmasked(vm->pit);
+	pic_acked(vm, what);
 }
 
 /* ---- accesses of the guest ---- */
 
-static bool pic_unmasked(struct cb_vm *vm, u8 before)
-{
-	return (before & 1) && !(vm->pic.chip[0].imr & 1);
-}
-
+/* Of a string: others the hypervisor has done. */
 static void pic_access(struct cb_vm *vm, u16 port, bool is_in, u8 *data)
 {
-	u8 imr = vm->pic.chip[0].imr;
 	unsigned long flags;
-	bool timer_unmasked;
-	u16 ended = 0;
+	u32 told;
 
 	spin_lock_irqsave(&vm->irq_lock, flags);
-	if (is_in)
-		*data = pic_read(&vm->pic, port, &ended);
-	else
-		pic_write(&vm->pic, port, *data, &ended);
-	timer_unmasked = pic_unmasked(vm, imr);
-	sync_pic_locked(vm);
+	told = cb_pic_io(vm, port, is_in, data);
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
-	if (timer_unmasked && smp_load_acquire(&vm->pit))
-		cb_pit_unmasked(vm->pit);
-	pic_acked(vm, ended);
+	cb_irq_pic_told(vm, told);
+}
+
+static bool is_pic_port(u16 port)
+{
+	return (port & ~0x81) == 0x20 || (port & ~1) == 0x4d0;
 }
 
 bool cb_irqchip_pio(struct cb_vm *vm, u16 port, u8 size, bool is_in, void *data)
 {
-	if (vm->irqchip == CB_IRQCHIP_FULL && pic_has_port(port)) {
+	if (vm->irqchip == CB_IRQCHIP_FULL && is_pic_port(port)) {
 		if (size == 1)
 			pic_access(vm, port, is_in, data);
 		else if (is_in)
@@ -429,7 +411,7 @@ void cb_irqchip_init(struct cb_vm *vm)
 	spin_lock_init(&vm->irqfds_lock);
 	INIT_LIST_HEAD(&vm->irqfds);
 	INIT_LIST_HEAD(&vm->resamplers);
-	pic_reset(&vm->pic);
+	cb_pic_init(vm);
 	ioapic_reset(&vm->ioapic);
 	vm->ioapic.deliver = deliver_msi;
 }
@@ -461,7 +443,8 @@ void cb_irqchip_realize(struct cb_vm *vm)
 	if (vm->irqchip == CB_IRQCHIP_NONE)
 		return;
 	spin_lock_irqsave(&vm->irq_lock, flags);
-	sync_pic_locked(vm);
+	if (vm->irqchip == CB_IRQCHIP_FULL)
+		cb_pic_realize(vm);
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
 	cb_irq_update_eoi(vm);
 }
@@ -481,7 +464,7 @@ int cb_irqchip_get(struct cb_vm *vm, struct kvm_irqchip *c)
 	if (c->chip_id == KVM_IRQCHIP_IOAPIC)
 		c->chip.ioapic = vm->ioapic.s;
 	else if (c->chip_id <= KVM_IRQCHIP_PIC_SLAVE)
-		c->chip.pic = vm->pic.chip[c->chip_id];
+		cb_pic_get(vm, c->chip_id, &c->chip.pic);
 	else
 		r = -EINVAL;
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
@@ -500,8 +483,7 @@ int cb_irqchip_set(struct cb_vm *vm, const struct kvm_irqchip *c)
 		update_eoi_locked(vm);
 		ioapic_resend(&vm->ioapic);
 	} else if (c->chip_id <= KVM_IRQCHIP_PIC_SLAVE) {
-		vm->pic.chip[c->chip_id] = c->chip.pic;
-		sync_pic_locked(vm);
+		cb_pic_set(vm, c->chip_id, &c->chip.pic);
 	} else {
 		r = -EINVAL;
 	}

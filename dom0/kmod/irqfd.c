@@ -208,13 +208,12 @@ void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu
 	}
 }
 
-u32 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes)
+u64 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes)
 {
 	struct irqfd *f;
-	u32 pins = 0;
+	u64 pins = 0;
 
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler) pins |=
-	    routes_ioapic_pins(routes, f->gsi);
+	list_for_each_entry_rcu(f, &vm->resamplers, resampler) pins |= routes_pins(routes, f->gsi);
 	return pins;
 }
 
@@ -275,8 +274,10 @@ static int assign_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 		goto out_ctx;
 	mutex_lock(&vm->lock);
 	r = activate_irqfd(vm, f);
-	if (!r)
+	if (!r) {
+		cb_irq_update_eoi(vm); /* before the first interrupt, whose end it is to hear of */
 		find_producer(f);
+	}
 	if (!r && (vfs_poll(file, &f->poll) & EPOLLIN))
 		inject_irqfd(f);
 	mutex_unlock(&vm->lock);
@@ -287,7 +288,6 @@ static int assign_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 	 * go.
 	 */
 	fput(file);
-	cb_irq_update_eoi(vm);
 	return 0;
 
 out_resample:

@@ -8,7 +8,7 @@
  * (a missing page).
  * smm.c: SMI, RSM.
  *
- * Devices: irqchip.c (routing) -> ioapic.c, pic.c, hypervisor's LAPICs; pit.c; irqfd.c;
+ * Devices: irqchip.c (routing) -> ioapic.c, hypervisor's LAPICs and PICs; pit.c; irqfd.c;
  * ioeventfd.c; coalesced.c (writes that can wait); vfio.c (groups whose devices the guest has).
  *
  * Hyper-V for guests that want it: hyperv.c, synic.c (interrupts, messages and timers).
@@ -302,12 +302,18 @@ struct cb_vm {
 	u32 split_pins; /* GSIs whose EOI user space wants */
 	struct cb_routing __rcu *routing;
 	struct mutex routing_lock;
-	spinlock_t irq_lock; /* pic, ioapic, what follows */
-	struct pic_pair pic;
+	spinlock_t irq_lock; /* ioapic, what follows */
 	struct ioapic ioapic;
 	u8 pic_sources[16], ioapic_sources[KVM_IOAPIC_NUM_PINS]; /* bit: enum cb_irq_source */
-	bool extint;	 /* level last told to the hypervisor */
-	u64 eoi_mask[4]; /* as last told to the hypervisor */
+	/* pic.c: what the hypervisor said of the PICs last, and what it has not been told since */
+	bool pic_there; /* it has the VM */
+	bool pic_awake; /* and is told at once */
+	u64 pic_said;
+	u16 pic_changed, pic_rose;	   /* lines; and those with an edge that is latched */
+	struct kvm_pic_state pic_early[2]; /* until it has the VM */
+	u8 pic_set;			   /* bit: that of this chip has been set */
+	u64 eoi_mask[4];		   /* as last told to the hypervisor, as is the next */
+	u32 pic_wanted;
 	struct cb_pit *pit;
 
 	spinlock_t irqfds_lock;
@@ -731,8 +737,8 @@ static inline bool cb_msi_is_bad(const struct cb_vm *vm, u32 address_hi)
 	return READ_ONCE(vm->x2apic_api) & KVM_X2APIC_API_USE_32BIT_IDS && address_hi & 0xff;
 }
 int cb_irq_set_routing(struct cb_vm *vm, const struct kvm_irq_routing_entry *e, u32 n);
-/* INTA cycle: vector, or 0. */
-u32 cb_irq_inta(struct cb_vm *vm);
+/* CORBEL_EXIT_PIC */
+void cb_irq_pic_told(struct cb_vm *vm, u32 what);
 void cb_irq_eoi(struct cb_vm *vm, u8 vector);
 /* The guest has acknowledged what is routed to SINTs of the vCPU of that index. */
 void cb_irq_sint_acked(struct cb_vm *vm, u32 index);
@@ -743,6 +749,21 @@ static inline bool cb_irqchip_may_have_port(u16 port)
 {
 	return port < 0x100 || (port & ~1) == 0x4d0;
 }
+/* pic.c: the PICs, which the hypervisor has. Under irq_lock, but for init. */
+void cb_pic_init(struct cb_vm *vm);
+/* The hypervisor has the VM, or one vCPU more. */
+void cb_pic_realize(struct cb_vm *vm);
+/* As cb_irq_set(); level is that of all sources, was what it has been. */
+int cb_pic_set_line(struct cb_vm *vm, u32 line, bool was, bool level);
+/* The guest comes to the ports: what the hypervisor has not been told it has to know now. */
+void cb_pic_wake(struct cb_vm *vm);
+/* An element of a string at a port of theirs. Returns what CORBEL_EXIT_PIC would say. */
+u32 cb_pic_io(struct cb_vm *vm, u16 port, bool is_in, u8 *data);
+/* What CORBEL_EXIT_PIC is to be for. */
+void cb_pic_want(struct cb_vm *vm, u32 what);
+void cb_pic_get(struct cb_vm *vm, u32 chip, struct kvm_pic_state *s);
+void cb_pic_set(struct cb_vm *vm, u32 chip, const struct kvm_pic_state *s);
+
 /* Devices of the module. False: not theirs. */
 bool cb_irqchip_pio(struct cb_vm *vm, u16 port, u8 size, bool is_in, void *data);
 bool cb_irqchip_mmio(struct cb_vm *vm, u64 gpa, u32 len, bool is_write, void *data);
@@ -769,8 +790,8 @@ void cb_irqfd_acked(struct cb_vm *vm, u32 gsi);
 bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
 /* This vCPU has acknowledged one of its SINTs, whichever. */
 void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu);
-/* Pins of the IOAPIC of whose acknowledgement a resamplefd is to hear. */
-u32 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes);
+/* Pins of whose acknowledgement a resamplefd is to hear, as routes_pins() has them. */
+u64 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes);
 
 /* ioeventfd.c */
 int cb_ioeventfd(struct cb_vm *vm, const struct kvm_ioeventfd *args);

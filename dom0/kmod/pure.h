@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The parts of the modules that are only logic: memory-slot table, SMM's save area, routing table,
- * 8259, 8254, IOAPIC, the firmware's table of IOMMUs. They call nothing, take no lock (the caller
+ * 8254, IOAPIC, the firmware's table of IOMMUs. They call nothing, take no lock (the caller
  * holds one) and get the time as a parameter, so the same files are linked by tests/unit.
  */
 #ifndef KMOD_PURE_H
@@ -105,22 +105,6 @@ void smm_begin(struct smm_state *s, bool has_lm);
  */
 bool smm_load(struct smm_state *s, const void *area, bool has_lm, bool vmx, u32 phys_bits);
 
-/* ---- pic.c: a pair of 8259A, state as KVM_GET_IRQCHIP has it ---- */
-struct pic_pair {
-	struct kvm_pic_state chip[2]; /* master, slave */
-};
-void pic_reset(struct pic_pair *p);
-/* Line 0..15. > 0 made pending, 0 was pending already, < 0 masked. */
-int pic_set_irq(struct pic_pair *p, u32 line, bool level);
-/* INTR towards the CPU. */
-bool pic_output(struct pic_pair *p);
-/* INTA cycle: the vector; lines whose service ended at once (automatic EOI) are added to *ended. */
-u8 pic_ack(struct pic_pair *p, u16 *ended);
-bool pic_has_port(u16 port);
-u8 pic_read(struct pic_pair *p, u16 port, u16 *ended);
-/* Lines whose service ended by an EOI command are added to *ended. */
-void pic_write(struct pic_pair *p, u16 port, u8 val, u16 *ended);
-
 /* ---- ioapic.c: 82093AA, state as KVM_GET_IRQCHIP has it ---- */
 struct ioapic {
 	struct kvm_ioapic_state s; /* s.irr: lines now asserted */
@@ -172,8 +156,9 @@ struct routes {
 int routes_build(struct routes *out, const struct kvm_irq_routing_entry *e, u32 n, bool has_chips);
 /* Is this GSI one of the vCPU's SINTs? */
 bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu);
-/* Pins of the IOAPIC whose acknowledgement is this GSI's. */
-u32 routes_ioapic_pins(const struct routes *routes, u32 gsi);
+/* Pins whose acknowledgement is this GSI's: bit n of the IOAPIC's, PIN_PIC + n of the PICs'. */
+#define PIN_PIC 32
+u64 routes_pins(const struct routes *routes, u32 gsi);
 
 /* ---- i8254.c: channels 0 to 2 and port 0x61; now_ns is any monotonic clock ---- */
 #define I8254_HZ 1193182u

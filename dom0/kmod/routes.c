@@ -90,15 +90,19 @@ bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu)
 	       r->address == vcpu;
 }
 
-u32 routes_ioapic_pins(const struct routes *routes, u32 gsi)
+u64 routes_pins(const struct routes *routes, u32 gsi)
 {
-	u32 pins = 0, i;
+	u64 pins = 0;
+	u32 i;
 
 	for (i = routes->start[gsi]; i < routes->start[gsi + 1]; i++) {
 		const struct route *r = &routes->route[i];
 
-		if (r->chip == KVM_IRQCHIP_IOAPIC && routes->gsi_of[r->chip][r->pin] == (int)gsi)
-			pins |= 1u << r->pin;
+		if (r->chip >= CHIP_MSI || routes->gsi_of[r->chip][r->pin] != (int)gsi)
+			continue;
+		pins |=
+		    1ull << (r->chip == KVM_IRQCHIP_IOAPIC ? r->pin
+							   : PIN_PIC + r->chip * PIC_PINS + r->pin);
 	}
 	return pins;
 }

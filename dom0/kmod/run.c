@@ -240,13 +240,15 @@ static int exit_mmio(struct cb_vcpu *v)
 static int exit_inta(struct cb_vcpu *v)
 {
 	v->unfinished = true;
-	if (v->vm->irqchip == CB_IRQCHIP_FULL) {
-		v->page->inta.vector = cb_irq_inta(v->vm);
-		return 1;
-	}
 	v->page->inta.vector = v->extint >= 0 ? v->extint : 0;
 	v->extint = -1;
 	HC2(EXTINT, v->number, 0);
+	return 1;
+}
+
+static int exit_pic(struct cb_vcpu *v)
+{
+	cb_irq_pic_told(v->vm, READ_ONCE(v->page->pic.what));
 	return 1;
 }
 
@@ -439,6 +441,8 @@ static int handle_exit(struct cb_vcpu *v)
 		return exit_mem_fault(v);
 	case CORBEL_EXIT_INTA:
 		return exit_inta(v);
+	case CORBEL_EXIT_PIC:
+		return exit_pic(v);
 	case CORBEL_EXIT_EOI:
 		return exit_eoi(v);
 	case CORBEL_EXIT_HLT:

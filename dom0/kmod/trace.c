@@ -26,6 +26,26 @@ void cb_trace_end(void)
 	static_branch_dec(&cb_trace_is_on);
 }
 
+bool cb_trace_acks;
+
+static void update_eoi(struct cb_vcpu *v)
+{
+	cb_irq_update_eoi(v->vm);
+}
+
+int cb_trace_acks_begin(void)
+{
+	WRITE_ONCE(cb_trace_acks, true);
+	cb_event_each_vcpu(update_eoi);
+	return 0;
+}
+
+void cb_trace_acks_end(void)
+{
+	WRITE_ONCE(cb_trace_acks, false);
+	cb_event_each_vcpu(update_eoi);
+}
+
 /* Once more after the last tracepoint is off: the page says so then. */
 void cb_trace_resume_slow(struct cb_vcpu *v)
 {

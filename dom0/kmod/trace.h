@@ -43,6 +43,11 @@ static inline void cb_trace_stop(struct cb_vcpu *v)
 		cb_trace_stop_slow(v);
 }
 
+/* While acknowledgements are traced the hypervisor tells of all that its PICs have. */
+extern bool cb_trace_acks;
+int cb_trace_acks_begin(void);
+void cb_trace_acks_end(void);
+
 enum cb_trace_isa { CB_ISA_VMX = 1, CB_ISA_SVM };
 enum cb_trace_mmio { CB_MMIO_READ_UNSATISFIED, CB_MMIO_READ, CB_MMIO_WRITE };
 enum cb_trace_pio { CB_PIO_IN, CB_PIO_OUT };
@@ -335,7 +340,7 @@ TRACE_EVENT(kvm_enter_smm,
 		  __entry->entering ? "entering" : "leaving", __entry->smbase)
 );
 
-TRACE_EVENT(kvm_ack_irq,
+TRACE_EVENT_FN(kvm_ack_irq,
 	TP_PROTO(unsigned int irqchip, unsigned int pin),
 	TP_ARGS(irqchip, pin),
 	TP_STRUCT__entry(
@@ -350,7 +355,8 @@ TRACE_EVENT(kvm_ack_irq,
 		  __print_symbolic(__entry->irqchip, { KVM_IRQCHIP_PIC_MASTER, "PIC master" },
 				   { KVM_IRQCHIP_PIC_SLAVE, "PIC slave" },
 				   { KVM_IRQCHIP_IOAPIC, "IOAPIC" }),
-		  __entry->pin)
+		  __entry->pin),
+	cb_trace_acks_begin, cb_trace_acks_end
 );
 /* clang-format on */
 

@@ -19,6 +19,8 @@ static u32 creation_flags(const struct cb_vm *vm)
 {
 	u32 flags = vm->irqchip == CB_IRQCHIP_NONE ? 0 : CORBEL_VM_LAPIC;
 
+	if (vm->irqchip == CB_IRQCHIP_FULL)
+		flags |= CORBEL_VM_PIC;
 	if (vm->no_exits & KVM_X86_DISABLE_EXITS_HLT)
 		flags |= CORBEL_VM_HLT;
 	if (vm->no_exits & KVM_X86_DISABLE_EXITS_MWAIT)

@@ -443,6 +443,8 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		return filter_msrs(vm, arg[1], arg[2]);
 	case CORBEL_HC_PMU_FILTER:
 		return filter_counters(vm, arg[1]);
+	case CORBEL_HC_PIC:
+		return pic_call(vm, arg);
 	case CORBEL_HC_SCHED_VM: /* weight or level, cap, id */
 		if (arg[1] >> 32 || arg[2] >> 32)
 			return -EINVAL;
@@ -539,7 +541,7 @@ static s64 call_vcpu(struct vcpu *caller, struct vcpu *v, u64 nr, const u64 *arg
 /* not of a VM that is being torn down: what is gone already must stay so */
 #define LIVE_VM_CALLS                                                                              \
 	(CALL(VCPU_CREATE) | CALL(MAP) | CALL(MAP_ONE) | CALL(PROMISE) | CALL(MSR_FILTER) |        \
-	 CALL(SMM) | CALL(POST) | CALL(PMU_FILTER))
+	 CALL(SMM) | CALL(POST) | CALL(PMU_FILTER) | CALL(PIC))
 #define VCPU_CALLS                                                                                 \
 	(CALL(VCPU_DESTROY) | CALL(VCPU_PAGE) | CALL(VCPU_RESUME) | CALL(VCPU_PAUSE) |             \
 	 CALL(VCPU_GET) | CALL(VCPU_SET) | CALL(NMI) | CALL(EXTINT) | CALL(SCHED))

@@ -7,6 +7,7 @@
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
+#include "hv/guest/vm.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 
@@ -137,7 +138,7 @@ static int string_in_memory(struct vcpu *v, struct guest_fault *f)
 	return ret ? ret : true;
 }
 
-static void handle_string_io(struct vcpu *v, const struct vm_exit *x)
+static __noinline void handle_string_io(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
 	int ret = string_setup(v, x, &f);
@@ -180,6 +181,26 @@ static void pio_complete_in(struct vcpu *v)
 	pio_write_reg(v, RAX, val, v->io.size);
 }
 
+/* Of the size of a byte alone its ports know anything. */
+static __noinline enum after_exit handle_pic(struct vcpu *v, const struct vm_exit *x)
+{
+	u64 val = x->io.in ? ~0ull : v->gpr[RAX];
+	u8 byte = val;
+	u32 told = 0;
+
+	if (x->io.size == 1) {
+		told = pic_access(v->vm, x->io.port, x->io.in, &byte);
+		val = byte;
+	}
+	if (likely(!(told & CORBEL_PIC_ASLEEP))) {
+		if (x->io.in)
+			pio_write_reg(v, RAX, val, x->io.size);
+		vcpu_step(v, x, x->insn_len);
+	}
+	pic_tell(v, told);
+	return EXIT_AGAIN; /* unless there is something due */
+}
+
 enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 {
 	BUG_ON(!x->io.size || x->io.size > 4);
@@ -191,6 +212,8 @@ enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 		handle_string_io(v, x);
 		return EXIT_PREPARE;
 	}
+	if (unlikely(pic_has_port(x->io.port)) && v->vm->flags & CORBEL_VM_PIC)
+		return handle_pic(v, x);
 	vcpu_step(v, x, x->insn_len);
 	if (x->io.in) {
 		v->complete = pio_complete_in;

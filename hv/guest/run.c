@@ -218,7 +218,7 @@ static enum prep block_vcpu(struct vcpu *v)
 	return sched_block(&v->sched) ? PREP_BLOCKED : PREP_AGAIN;
 }
 
-/* dom0 has acknowledged the PIC's interrupt. */
+/* dom0 has acknowledged the interrupt of a PIC that is the VMM's. */
 static void take_pic_vector(struct vcpu *v)
 {
 	u32 vector = READ_ONCE(v->page->inta.vector);
@@ -235,18 +235,29 @@ static bool can_take_irq_or_waits(struct vcpu *v)
 	return false;
 }
 
-/* Interrupts that dom0 must be asked about first: the PIC's vector, and KVM_INTERRUPT's window. */
-static void ask_dom0_for_irq(struct vcpu *v)
+static void acknowledge_pic(struct vcpu *v)
+{
+	u32 told = 0;
+
+	if (v->vm->flags & CORBEL_VM_PIC) {
+		v->user_irq = pic_inta(v->vm, &told);
+		pic_tell(v, told);
+		return;
+	}
+	v->complete = take_pic_vector;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_INTA);
+}
+
+/* The PIC's interrupt, whose vector dom0 may have to be asked for, and KVM_INTERRUPT's window. */
+static void look_for_extint(struct vcpu *v)
 {
 	if (lapic_extint_pending(v) && v->mp_state == MP_HALTED && !lapic_has_work(v)) {
 		v->window = true; /* for when something else has ended its HLT */
 	} else if (lapic_extint_pending(v)) {
 		if (v->mp_state == MP_HALTED)
 			v->mp_state = MP_RUNNABLE;
-		if (can_take_irq_or_waits(v)) {
-			v->complete = take_pic_vector;
-			vcpu_exit_to_dom0(v, CORBEL_EXIT_INTA);
-		}
+		if (can_take_irq_or_waits(v))
+			acknowledge_pic(v);
 	}
 	if (v->want_irq_window && !v->stop_reason && takes_user_irq(v) &&
 	    can_take_irq_or_waits(v)) {
@@ -277,7 +288,7 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		take_requests(v);
 	if (unlikely(READ_ONCE(v->due) & DUE_EXTINT || v->want_irq_window) && !v->stop_reason &&
 	    !debug_blocks_irqs(v))
-		ask_dom0_for_irq(v);
+		look_for_extint(v);
 	if (unlikely(v->stop_reason)) {
 		stop_for_dom0(v);
 		return PREP_BLOCKED;

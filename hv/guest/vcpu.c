@@ -133,6 +133,8 @@ static void vcpu_detach(struct vm *vm, struct vcpu *v)
 {
 	lock_acquire(&vm->lock);
 	BUG_ON(vm->vcpu[v->index] != v);
+	if (v->lapic.id == vm->bsp_apic_id)
+		vm->pic.intr = false; /* another one has not been told */
 	apic_ids_drop(vm, v);
 	__atomic_store_n(&vm->vcpu[v->index], NULL, __ATOMIC_RELEASE);
 	vm->vcpu_count--;

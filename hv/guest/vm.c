@@ -82,6 +82,7 @@ static struct vm *vm_alloc(u32 pid, u32 flags)
 		return NULL;
 	vm->lock.level = LOCK_VM;
 	vm->tsc_lock.level = LOCK_VM_TSC;
+	pic_init(&vm->pic);
 	vm->owner = __atomic_fetch_add(&owners, 1, __ATOMIC_RELAXED);
 	vm->pid = pid;
 	vm->flags = flags;
@@ -321,7 +322,8 @@ bool vm_may_mwait(void)
 }
 
 #define NEW_FLAGS                                                                                  \
-	(CORBEL_VM_LAPIC | CORBEL_VM_HLT | CORBEL_VM_MWAIT | CORBEL_VM_PAUSE | CORBEL_VM_CSTATE)
+	(CORBEL_VM_LAPIC | CORBEL_VM_HLT | CORBEL_VM_MWAIT | CORBEL_VM_PAUSE | CORBEL_VM_CSTATE |  \
+	 CORBEL_VM_PIC)
 
 int vm_create(const struct corbel_vm_create *c)
 {
@@ -329,7 +331,8 @@ int vm_create(const struct corbel_vm_create *c)
 	int ret;
 
 	if (c->flags & ~NEW_FLAGS || c->bus_ns > LAPIC_BUS_NS_MAX ||
-	    (c->flags & CORBEL_VM_MWAIT && !vm_may_mwait()))
+	    (c->flags & CORBEL_VM_MWAIT && !vm_may_mwait()) ||
+	    (c->flags & (CORBEL_VM_PIC | CORBEL_VM_LAPIC)) == CORBEL_VM_PIC)
 		return -EINVAL;
 	vm = vm_alloc(c->pid, c->flags);
 	if (!vm)

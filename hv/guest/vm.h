@@ -4,6 +4,7 @@
 
 #include "hv/abi.h"
 #include "hv/guest/msr_filter.h"
+#include "hv/guest/pic.h"
 #include "hv/mm/p2m.h"
 #include "hv/sched/sched.h"
 
@@ -91,6 +92,7 @@ struct vm {
 	/* hv/guest/doorbell.c: the first comes with a doorbell, the second when that is full */
 	struct doorbell *doorbells[DOORBELL_PAGES];
 	u32 doorbell_count;   /* lock */
+	struct pic pic;	      /* with CORBEL_VM_PIC */
 	struct lock tsc_lock; /* LOCK_VM_TSC: what follows */
 	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;

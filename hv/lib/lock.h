@@ -18,6 +18,7 @@ enum lock_level {
 	LOCK_VM,      /* one VM's set-up */
 	LOCK_VMCS,    /* one vCPU's VMCS: who has it */
 	LOCK_VM_TSC,  /* what one VM's TSCs were set to */
+	LOCK_PIC,     /* one VM's 8259s */
 	LOCK_P2M,     /* one p2m: structure and hv access to guest memory */
 	LOCK_LAPIC,
 	LOCK_TIMER,   /* one CPU's timer heap */

@@ -9,6 +9,7 @@ PROGRAM(g_fault);
 PROGRAM(g_count);
 PROGRAM(g_irq);
 PROGRAM(g_shadow);
+PROGRAM(g_pic);
 PROGRAM(g_nmi_stops);
 PROGRAM(g_stops);
 PROGRAM(g_x2apic);
@@ -199,6 +200,68 @@ static void check_interrupts(void)
 		   WORD(&g, 0x502) == 1,
 	       "it is taken");
 	report(hc(CORBEL_HC_MSI, g.vm, 0xfee00000, 0x50) == -ENOENT, "MSIs need LAPICs");
+	FREE(&g);
+}
+
+static s64 call_pic(const struct guest *g, u64 what, u64 a, u64 b, u64 c)
+{
+	return hc(CORBEL_HC_PIC, g->vm, what, a, b, c);
+}
+
+/* The PICs are the hypervisor's: a guest programs and ends, dom0 drives lines and hears of ends. */
+static void check_pic(void)
+{
+	struct guest g;
+	u64 rip;
+
+	MAKE(&g, CORBEL_VM_LAPIC | CORBEL_VM_PIC, g_pic);
+	guest_set_ivt(&g);
+	for (u32 v = 0; v < 256; v++) /* vectors but two end it */
+		if (v != 2 && v != 0x54 && v != 0x55)
+			LONG(&g, v * 4) = 0xdead0000;
+	report(guest_run(&g, 50) == CORBEL_EXIT_NONE && g.mem[0x510] == 0x42 &&
+		   WORD(&g, 0x512) == 0xffff && vcpu_stat(g.vcpu)->exits[NR_IO] == 7,
+	       "PICs are programmed, and read, without a stop");
+	report((call_pic(&g, CORBEL_PIC_LINE, 4, 1, 1) & CORBEL_PIC_DONE) == CORBEL_PIC_RAISED &&
+		   WAIT(WORD(&g, 0x502) == 1, 1000) && WORD(&g, 0x500) == 1,
+	       "a line's interrupt is taken, and ended, without one");
+	call_pic(&g, CORBEL_PIC_LINE, 4, 0, 1);
+	report((call_pic(&g, CORBEL_PIC_LINE, 6, 1, 1) & CORBEL_PIC_DONE) == CORBEL_PIC_MASKED &&
+		   guest_run(&g, 20) == CORBEL_EXIT_NONE && WORD(&g, 0x500) == 1,
+	       "that of one that is masked is not");
+	report(!call_pic(&g, CORBEL_PIC_TELL, 1 << 4, 0, 0), "dom0 may ask for a line's end");
+	call_pic(&g, CORBEL_PIC_LINE, 4, 1, 1);
+	report(guest_wait(&g, 1000) && g.page->exit_reason == CORBEL_EXIT_PIC &&
+		   g.page->pic.what == 1 << 4 && WORD(&g, 0x500) == 2 && WORD(&g, 0x502) == 1,
+	       "and hears of it, before the next instruction");
+	guest_resume(&g);
+	report(WAIT(WORD(&g, 0x502) == 2, 1000), "it goes on");
+	call_pic(&g, CORBEL_PIC_LINE, 5, 1, 1);
+	report(WAIT(WORD(&g, 0x502) == 3, 1000), "of others' it does not hear");
+	call_pic(&g, CORBEL_PIC_IO, 0x21, 0, 0xff);
+	call_pic(&g, CORBEL_PIC_IO, 0xa1, 0, 0xff);
+	report(call_pic(&g, CORBEL_PIC_LINE, 4, 0, 1) & CORBEL_PIC_SLEEPS,
+	       "with all lines masked they sleep");
+	hc(CORBEL_HC_NMI, g.vcpu);
+	report(guest_wait(&g, 1000) && g.page->exit_reason == CORBEL_EXIT_PIC &&
+		   g.page->pic.what == CORBEL_PIC_ASLEEP && WORD(&g, 0x502) == 3,
+	       "until the guest comes to a port");
+	rip = g.page->rip;
+	report(guest_run(&g, 1000) == CORBEL_EXIT_PIC && g.page->rip == rip, "resumed, again");
+	call_pic(&g, CORBEL_PIC_LINE, 4, 1, 0);
+	guest_resume(&g);
+	report(WAIT(WORD(&g, 0x502) == 4, 1000), "with them awake it goes on");
+	report(call_pic(&g, CORBEL_PIC_LINE, 16, 1, 0) == -EINVAL &&
+		   call_pic(&g, CORBEL_PIC_IO, 0x22, 1, 0) == -EINVAL &&
+		   call_pic(&g, CORBEL_PIC_GET, 8, 0, 0) == -EINVAL &&
+		   call_pic(&g, CORBEL_PIC_TELL + 1, 0, 0, 0) == -EINVAL &&
+		   hc(CORBEL_HC_PIC, 0, CORBEL_PIC_LINE, 0, 0, 0) == -ENOENT,
+	       "other lines, ports, words and calls there are not, nor dom0's");
+	FREE(&g);
+	MAKE(&g, CORBEL_VM_LAPIC, g_pic);
+	report(call_pic(&g, CORBEL_PIC_LINE, 0, 0, 0) == -ENOENT &&
+		   guest_run(&g, 1000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x20, 0),
+	       "a VM without PICs has none, and its VMM those ports");
 	FREE(&g);
 }
 
@@ -620,6 +683,7 @@ void test_guest(void)
 	check_wrap();
 	check_memory_exits();
 	check_interrupts();
+	check_pic();
 	check_shadow();
 	check_nmi_mask();
 	check_guest_eois();

@@ -223,6 +223,30 @@ program g_irq			; interrupts are taken in HLT alone, one each time
 	jmp .sleep
 g_irq_end:
 
+program g_pic			; a PIC's interrupts, taken in HLT alone, from 0x50 on
+	mov al, 0x11
+	out 0x20, al
+	mov al, 0x50
+	out 0x21, al
+	mov al, 4
+	out 0x21, al
+	mov al, 1
+	out 0x21, al
+	mov al, 0x42
+	out 0x21, al
+	in al, 0x21
+	mov [0x510], al
+	in ax, 0x20
+	mov [0x512], ax
+.sleep:	sti
+	hlt
+	cli
+	mov al, 0x20
+	out 0x20, al
+	inc word [0x502]
+	jmp .sleep
+g_pic_end:
+
 program g_shadow		; an interrupt waits when STI is executed, the last byte of a page
 	mov dword [es:0xf0], 0x1ff
 	mov dword [es:0x300], 0x44060

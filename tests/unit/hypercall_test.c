@@ -661,8 +661,11 @@ static void test_flags(void)
 	idle.stores = false;
 	CHECK(!create(waits, 0) && create(waits | CORBEL_VM_MWAIT, 0) == -EINVAL,
 	      "guests do not wait by MWAIT on a CPU whose MONITOR misses stores");
-	CHECK(create(32, 0) == -EINVAL && create(1u << 31, 0) == -EINVAL,
+	CHECK(create(64, 0) == -EINVAL && create(1u << 31, 0) == -EINVAL,
 	      "nor do anything that is not known");
+	CHECK(!create(CORBEL_VM_LAPIC | CORBEL_VM_PIC, 0) && create(CORBEL_VM_PIC, 0) == -EINVAL &&
+		  create(64, 0) == -EINVAL,
+	      "there are PICs beside LAPICs only");
 	CHECK(!create(CORBEL_VM_LAPIC, 0x2000000) && create(CORBEL_VM_LAPIC, 0x2000001) == -EINVAL,
 	      "no cycle of a LAPIC's timer is longer than can be counted");
 }

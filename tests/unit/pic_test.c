@@ -1,116 +1,373 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: dom0/kmod/pic.c */
-/* The pair of 8259A as a PC's firmware and kernels use it. */
-#include "dom0/kmod/pure.h"
+/* links: hv/guest/pic.c tests/unit/rest.c */
+/*
+ * The pair of 8259A as a PC's firmware and kernels use it, what dom0 drives and hears of it, and
+ * states that no guest can bring about, which a VMM may set.
+ */
+#include <string.h>
+
+#include "hv/guest/apic_ids.h"
+#include "hv/guest/kick.h"
+#include "hv/guest/pic.h"
+#include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
 #include "test.h"
 
-static struct pic_pair p;
-static u16 ended;
+static struct cpu cpu;
+static struct vm vm;
+static struct vcpu boot_cpu = {.vm = &vm};
+static bool has_boot_cpu;
+static u32 told, requests;
+
+struct cpu *this_cpu(void)
+{
+	return &cpu;
+}
+
+struct vcpu *vm_vcpu_by_apic(struct vm *of, u32 apic_id)
+{
+	return has_boot_cpu && of == &vm && apic_id == 3 ? &boot_cpu : NULL;
+}
+
+void vcpu_request(struct vcpu *v, u64 what)
+{
+	requests++;
+	vcpu_note(v, what);
+}
+
+static s64 call(u64 op, u64 a, u64 b, u64 c)
+{
+	return pic_call(&vm, (const u64[]){0, op, a, b, c});
+}
+
+static u64 line(u32 n, bool level)
+{
+	return call(CORBEL_PIC_LINE, n, level, 0);
+}
 
 static void out(u16 port, u8 val)
 {
-	pic_write(&p, port, val, &ended);
+	told |= pic_access(&vm, port, false, &val);
 }
 
 static u8 in(u16 port)
 {
-	return pic_read(&p, port, &ended);
+	u8 val = 0xa5;
+
+	told |= pic_access(&vm, port, true, &val);
+	return val;
+}
+
+static bool intr(void)
+{
+	return boot_cpu.due & DUE_EXTINT;
+}
+
+static s32 inta(void)
+{
+	return pic_inta(&vm, &told);
+}
+
+static struct corbel_pic *chip(u32 n)
+{
+	return &vm.pic.chip[n];
+}
+
+static void reset_all(void)
+{
+	memset(&vm, 0, sizeof(vm));
+	vm.flags = CORBEL_VM_LAPIC | CORBEL_VM_PIC;
+	vm.bsp_apic_id = 3;
+	pic_init(&vm.pic);
+	boot_cpu.due = 0;
+	boot_cpu.stop_reason = 0;
+	has_boot_cpu = true;
+	call(CORBEL_PIC_TELL, 0xffff | CORBEL_PIC_UNMASKED, 0, 0);
 }
 
 static void init(u8 icw4)
 {
-	pic_reset(&p);
-	ended = 0;
+	reset_all();
 	out(0x20, 0x11), out(0x21, 0x20), out(0x21, 0x04), out(0x21, icw4);
 	out(0xa0, 0x11), out(0xa1, 0x28), out(0xa1, 0x02), out(0xa1, icw4);
+	told = 0;
 }
 
 static void test_basic(void)
 {
 	init(1);
-	CHECK(!pic_output(&p), "no request, no INTR");
-	CHECK(pic_set_irq(&p, 4, true) == 1 && pic_output(&p), "an edge raises INTR");
-	CHECK(pic_set_irq(&p, 4, true) == 0, "an edge that is pending already is coalesced");
-	pic_set_irq(&p, 4, false);
-	CHECK(pic_output(&p), "an edge stays latched");
-	CHECK(pic_ack(&p, &ended) == 0x24, "INTA gives base + line");
-	CHECK(!pic_output(&p) && p.chip[0].isr == 0x10, "it is in service, not pending");
-	pic_set_irq(&p, 5, true);
-	CHECK(!pic_output(&p), "a less urgent line waits");
-	pic_set_irq(&p, 1, true);
-	CHECK(pic_output(&p) && pic_ack(&p, &ended) == 0x21, "a more urgent line nests");
+	CHECK(!intr() && inta() < 0, "no request, no INTR and no vector");
+	CHECK((line(4, true) & CORBEL_PIC_DONE) == CORBEL_PIC_RAISED && intr(),
+	      "an edge raises INTR");
+	CHECK((line(4, true) & CORBEL_PIC_DONE) == CORBEL_PIC_HAD,
+	      "an edge that is pending already is coalesced");
+	line(4, false);
+	CHECK(intr(), "an edge stays latched");
+	CHECK(inta() == 0x24, "INTA gives base + line");
+	CHECK(!intr() && chip(0)->isr == 0x10, "it is in service, not pending");
+	line(5, true);
+	CHECK(!intr(), "a less urgent line waits");
+	line(1, true);
+	CHECK(intr() && inta() == 0x21 && !told, "a more urgent line nests");
 	out(0x20, 0x20);
-	CHECK(ended == 0x02 && p.chip[0].isr == 0x10, "a non-specific EOI ends the most urgent");
+	CHECK(told == 0x02 && chip(0)->isr == 0x10, "a non-specific EOI ends the most urgent");
 	out(0x20, 0x64);
-	CHECK(ended == 0x12 && pic_output(&p),
-	      "a specific EOI ends that line, and the next comes through");
-	CHECK(pic_ack(&p, &ended) == 0x25, "which is the one that waited");
+	CHECK(told == 0x12 && intr(), "a specific EOI ends that line, and the next comes through");
+	CHECK(inta() == 0x25, "which is the one that waited");
+	told = 0;
+	out(0x20, 0x63);
+	CHECK(!told && chip(0)->isr == 0x20, "an EOI of what is not in service ends nothing");
+	out(0x20, 0x0a);
+	CHECK(inta() < 0 && in(0x20) == 0, "nothing is left");
 }
 
 static void test_slave(void)
 {
 	init(1);
-	pic_set_irq(&p, 12, true);
-	CHECK(pic_output(&p) && pic_ack(&p, &ended) == 0x2c,
-	      "a slave's line gives the slave's vector");
-	CHECK(p.chip[0].isr == 0x04 && p.chip[1].isr == 0x10, "both chips have it in service");
-	pic_set_irq(&p, 3, true);
-	CHECK(!pic_output(&p), "the cascade blocks what is less urgent than line 2");
+	line(12, true);
+	CHECK(intr() && inta() == 0x2c, "a slave's line gives the slave's vector");
+	CHECK(chip(0)->isr == 0x04 && chip(1)->isr == 0x10, "both chips have it in service");
+	line(3, true);
+	CHECK(!intr(), "the cascade blocks what is less urgent than line 2");
+	line(8, true);
+	CHECK(!intr(), "and, without special fully nested mode, a more urgent line of the slave");
 	out(0xa0, 0x20);
 	out(0x20, 0x20);
-	CHECK(ended == ((1u << 12) | (1u << 2)) && pic_ack(&p, &ended) == 0x23,
-	      "EOIs to both let it through");
+	CHECK(told == (1u << 12 | 1u << 2) && inta() == 0x28, "EOIs to both let it through");
+	init(0x11);
+	line(12, true), inta(), line(8, true);
+	CHECK(intr() && inta() == 0x28, "in that mode it is let through at once");
 }
 
 static void test_mask(void)
 {
 	init(1);
 	out(0x21, 0xff);
-	CHECK(pic_set_irq(&p, 3, true) < 0 && !pic_output(&p), "a masked line does not raise INTR");
-	CHECK(in(0x21) == 0xff, "the mask reads back");
+	CHECK((line(3, true) & CORBEL_PIC_DONE) == CORBEL_PIC_MASKED && !intr(),
+	      "a masked line does not raise INTR");
+	CHECK(in(0x21) == 0xff && !told, "the mask reads back");
+	out(0x21, 0xf6);
+	CHECK(intr() && told == CORBEL_PIC_UNMASKED,
+	      "unmasking delivers the latched edge, and the timer's is told");
+	told = 0;
 	out(0x21, 0xf7);
-	CHECK(pic_output(&p), "unmasking delivers the latched edge");
+	CHECK(!told, "masking is not");
+	out(0x21, 0xff);
+	CHECK(!intr() && inta() < 0, "masked again, it is withdrawn");
+	out(0x21, 0xf7);
 	out(0x20, 0x0a);
 	CHECK(in(0x20) == 0x08, "IRR can be read");
-	pic_ack(&p, &ended);
+	CHECK(inta() == 0x23, "it is taken");
 	out(0x20, 0x0b);
-	CHECK(in(0x20) == 0x08, "ISR can be read");
+	CHECK(in(0x20) == 0x08 && in(0x20) == 0x08, "ISR can be read, and again");
+	out(0x20, 0x08);
+	CHECK(in(0x20) == 0x08, "a command that selects neither leaves that as it is");
 }
 
 static void test_level(void)
 {
 	init(1);
 	out(0x4d1, 0xff);
-	CHECK(in(0x4d1) == 0xde, "RTC and FPU lines stay edge-triggered");
-	pic_set_irq(&p, 10, true);
-	CHECK(pic_ack(&p, &ended) == 0x2a, "a level is taken");
+	out(0x4d0, 0xff);
+	CHECK(in(0x4d1) == 0xde && in(0x4d0) == 0xf8,
+	      "timer, keyboard, cascade, RTC and FPU lines stay edge-triggered");
+	line(10, true);
+	CHECK(inta() == 0x2a, "a level is taken");
 	out(0xa0, 0x20), out(0x20, 0x20);
-	CHECK(pic_output(&p), "a level still high asks again after EOI");
-	pic_set_irq(&p, 10, false);
-	CHECK(!pic_output(&p), "a level gone low asks no more");
-	CHECK(pic_ack(&p, &ended) == 0x27, "an INTA without request is a spurious IRQ 7");
+	CHECK(intr(), "a level still high asks again after EOI");
+	line(10, false);
+	CHECK(!intr() && inta() < 0, "a level gone low asks no more");
+	line(10, true), line(1, true);
+	out(0x20, 0x11);
+	CHECK(chip(1)->irr == 0x04 && !(chip(0)->irr & 2) && chip(0)->elcr == 0xf8,
+	      "the first command word forgets edges, not levels, nor which is which");
+	CHECK((line(1, true) & CORBEL_PIC_DONE) == CORBEL_PIC_RAISED,
+	      "and a line that is high is an edge again");
 }
 
 static void test_modes(void)
 {
 	init(3);
-	pic_set_irq(&p, 0, true);
-	pic_ack(&p, &ended);
-	CHECK(p.chip[0].isr == 0 && ended == 1, "automatic EOI ends at INTA");
+	line(0, true);
+	CHECK(inta() == 0x20 && chip(0)->isr == 0 && told == 1, "automatic EOI ends at INTA");
+	out(0x20, 0x80);
+	line(0, false), line(0, true), inta();
+	CHECK(chip(0)->priority_add == 1, "and rotates, if it is to");
+	out(0x20, 0x00);
+	CHECK(!chip(0)->rotate_on_auto_eoi, "until it is not to any more");
 	init(1);
 	out(0x20, 0xc4); /* lowest priority: line 4 */
-	pic_set_irq(&p, 4, true), pic_set_irq(&p, 5, true);
-	CHECK(pic_ack(&p, &ended) == 0x25, "rotation makes line 5 the most urgent");
+	line(4, true), line(5, true);
+	CHECK(inta() == 0x25, "rotation makes line 5 the most urgent");
+	line(6, true);
+	CHECK(!intr(), "the order is that of rotation");
+	out(0x20, 0xa0);
+	CHECK(chip(0)->priority_add == 6 && inta() == 0x26, "an EOI that rotates goes on with 6");
+	out(0x20, 0xe1);
+	CHECK(chip(0)->priority_add == 2 && chip(0)->isr == 0x40, "or as it names a line");
 	init(1);
-	pic_set_irq(&p, 1, true);
-	pic_ack(&p, &ended);
+	line(1, true);
+	inta();
 	out(0x21, 0x02), out(0x20, 0x68);
-	pic_set_irq(&p, 6, true);
-	CHECK(pic_output(&p), "special mask mode lets the less urgent pass");
+	line(6, true);
+	CHECK(intr(), "special mask mode lets the less urgent pass");
+	out(0x20, 0x48);
+	CHECK(!intr() && !chip(0)->special_mask, "without it not");
 	init(1);
-	pic_set_irq(&p, 6, true);
+	line(6, true);
 	out(0x20, 0x0c);
-	CHECK(in(0x20) == 0x86 && p.chip[0].isr == 0x40, "a poll is an INTA cycle");
+	CHECK(in(0x20) == 0x86 && chip(0)->isr == 0x40 && !intr(), "a poll is an INTA cycle");
+	CHECK(in(0x20) == 0x00, "once");
+	out(0xa0, 0x0c);
+	CHECK(in(0xa1) == 0x07 && in(0xa1) == 0x00, "of a chip with nothing it says line 7");
+	out(0x20, 0x10), out(0x21, 0x47), out(0x21, 0);
+	CHECK(chip(0)->irq_base == 0x40 && in(0x21) == 0 && !chip(0)->init_state,
+	      "without ICW4 there are two more, and no bit of ICW2 that is not the vector's");
+	out(0x21, 0x5a);
+	CHECK(in(0x21) == 0x5a, "then it is the mask again");
+}
+
+static void test_told(void)
+{
+	static struct corbel_vcpu_page page;
+
+	init(1);
+	call(CORBEL_PIC_TELL, 0x0010, 0, 0);
+	line(3, true), inta(), out(0x20, 0x20);
+	out(0x21, 0xff), out(0x21, 0);
+	CHECK(!told, "who has not asked for a line's end, or the mask, does not hear of it");
+	line(4, true), inta(), out(0x20, 0x20);
+	CHECK(told == 0x10, "who has does");
+	boot_cpu.page = (struct corbel_vcpu_page __shared *)&page;
+	pic_tell(&boot_cpu, 0);
+	CHECK(!boot_cpu.stop_reason, "nothing to tell does not stop a vCPU");
+	pic_tell(&boot_cpu, told);
+	CHECK(boot_cpu.stop_reason == CORBEL_EXIT_PIC && page.pic.what == 0x10,
+	      "what is to be told does");
+}
+
+static void test_boot_cpu(void)
+{
+	u32 before;
+
+	init(1);
+	has_boot_cpu = false;
+	line(4, true);
+	CHECK(!intr(), "without a boot CPU nobody is told");
+	has_boot_cpu = true;
+	line(0, false);
+	CHECK(intr(), "with the next call it is");
+	before = requests;
+	line(0, true);
+	CHECK(requests == before, "and not again while INTR stays");
+}
+
+static void test_sleep(void)
+{
+	u8 val = 0xff;
+
+	init(1);
+	CHECK(!(call(CORBEL_PIC_LINE, 4, true, true) & CORBEL_PIC_SLEEPS), "awake, they stay so");
+	out(0x21, 0xff);
+	CHECK(!(call(CORBEL_PIC_LINE, 4, false, true) & CORBEL_PIC_SLEEPS),
+	      "also with one chip's lines masked");
+	out(0xa1, 0xff);
+	CHECK(!(line(4, false) & CORBEL_PIC_SLEEPS), "with all masked, if they may not sleep");
+	CHECK(call(CORBEL_PIC_LINE, 4, false, true) & CORBEL_PIC_SLEEPS, "but sleep if they may");
+	told = 0;
+	CHECK(pic_access(&vm, 0x21, false, &val) == CORBEL_PIC_ASLEEP,
+	      "then an access has to be told");
+	val = 0;
+	pic_access(&vm, 0x21, false, &val);
+	CHECK(chip(0)->imr == 0xff && in(0x20) == 0xa5 && told == CORBEL_PIC_ASLEEP,
+	      "and has done nothing");
+	line(5, true);
+	pic_access(&vm, 0x21, false, &val);
+	CHECK(chip(0)->imr == 0 && intr() && inta() == 0x24,
+	      "after a line's call that wakes them it is done");
+}
+
+static void test_calls(void)
+{
+	const u64 not_16[] = {0, CORBEL_PIC_LINE, 16, 1, 0};
+	struct corbel_pic both[2], again[2];
+	u32 word, wrong = 0;
+
+	init(1);
+	line(4, true);
+	CHECK(CORBEL_PIC_IMR(line(4, true)) == 0 && !CORBEL_PIC_ELCR(line(4, true)), "at first");
+	out(0x21, 0x12), out(0xa1, 0x34), out(0x4d0, 0x50), out(0x4d1, 0x06);
+	CHECK(CORBEL_PIC_IMR(line(4, true)) == 0x3412 && CORBEL_PIC_ELCR(line(4, true)) == 0x0650,
+	      "a line's call says which are masked and which are levels");
+	memcpy(both, vm.pic.chip, sizeof(both));
+	for (u32 i = 0; i < 8; i++) {
+		word = call(CORBEL_PIC_GET, i, 0, 0);
+		memcpy((u8 *)again + 4 * i, &word, 4);
+	}
+	CHECK(!memcmp(both, again, sizeof(both)), "the state is read word by word");
+	reset_all();
+	for (u32 i = 0; i < 8; i++) {
+		memcpy(&word, (u8 *)both + 4 * i, 4);
+		wrong += call(CORBEL_PIC_SET, i, word, 0) != word;
+	}
+	CHECK(!wrong && !memcmp(both, vm.pic.chip, sizeof(both)), "and set");
+	out(0x21, 0);
+	CHECK(intr() && inta() == 0x24, "and what was pending is taken in another VM");
+	CHECK(pic_call(&vm, not_16) == -EINVAL && call(CORBEL_PIC_LINE, ~0ull, 0, 0) == -EINVAL &&
+		  call(CORBEL_PIC_GET, 8, 0, 0) == -EINVAL &&
+		  call(CORBEL_PIC_SET, 1ull << 32, 0, 0) == -EINVAL &&
+		  call(CORBEL_PIC_TELL + 1, 0, 0, 0) == -EINVAL && call(~0ull, 0, 0, 0) == -EINVAL,
+	      "there are 16 lines, 8 words and 5 calls");
+	CHECK(call(CORBEL_PIC_IO, 0x22, 1, 0) == -EINVAL &&
+		  call(CORBEL_PIC_IO, 0x10020, 1, 0) == -EINVAL &&
+		  call(CORBEL_PIC_IO, 0x4d2, 1, 0) == -EINVAL,
+	      "ports are its own");
+	call(CORBEL_PIC_TELL, 0xffff, 0, 0);
+	CHECK(call(CORBEL_PIC_IO, 0x21, 0, 0x77) == 0x77 &&
+		  call(CORBEL_PIC_IO, 0x21, 1, 0) == 0x77 &&
+		  call(CORBEL_PIC_IO, 0x20, 0, 0x64) == (0x64 | 0x10 << 8),
+	      "through which dom0 reads and writes for the guest, and is told");
+	vm.flags = CORBEL_VM_LAPIC;
+	CHECK(call(CORBEL_PIC_LINE, 0, 0, 0) == -ENOENT &&
+		  call(CORBEL_PIC_IO, 0x20, 1, 0) == -ENOENT,
+	      "a VM without them has none");
+}
+
+static void test_ports(void)
+{
+	u32 n = 0;
+
+	for (u32 port = 0; port < 0x10000; port++)
+		n += pic_has_port(port);
+	CHECK(n == 6 && pic_has_port(0x20) && pic_has_port(0x21) && pic_has_port(0xa0) &&
+		  pic_has_port(0xa1) && pic_has_port(0x4d0) && pic_has_port(0x4d1),
+	      "they have six ports");
+}
+
+/* Any state, and any accesses after it: whatever comes of it, lines are lines. */
+static void test_any_state(void)
+{
+	u32 seed = 1, wrong = 0, taken = 0;
+
+	reset_all();
+	for (u32 i = 0; i < 200000; i++) {
+		s32 vector;
+
+		seed = seed * 1664525 + 1013904223;
+		if (i % 16 == 0)
+			call(CORBEL_PIC_SET, seed >> 29, seed * 2654435761u, 0);
+		else if (i % 3)
+			out((const u16[]){0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1}[(seed >> 28) % 6],
+			    seed >> 16);
+		else
+			line(seed >> 28, seed >> 27 & 1);
+		in((seed >> 9) & 1 ? 0x20 : 0xa0);
+		wrong += intr() != vm.pic.intr;
+		vector = seed >> 8 & 1 ? inta() : -1;
+		wrong += vector < -1 || vector > 255;
+		taken += vector >= 0;
+	}
+	CHECK(!wrong && taken > 1000, "any state: %u wrong, %u interrupts", wrong, taken);
 }
 
 int main(void)
@@ -120,5 +377,11 @@ int main(void)
 	test_mask();
 	test_level();
 	test_modes();
+	test_told();
+	test_boot_cpu();
+	test_sleep();
+	test_calls();
+	test_ports();
+	test_any_state();
 	return test_end();
 }

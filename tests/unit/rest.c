@@ -33,6 +33,7 @@
 #include "hv/guest/mce.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/pic.h"
 #include "hv/guest/posting.h"
 #include "hv/guest/pv.h"
 #include "hv/guest/quirks.h"
@@ -144,6 +145,10 @@ __weak ZERO(u64, policy_xcr0_all, void)
 __weak ZERO(s64, posting_begin, struct vcpu *v)
 __weak ZERO(u32, idle_tell, struct cpu *c, const struct corbel_cst *cst, u32 count)
 __weak ZERO(int, pmu_filter_set, struct vm *vm, const struct corbel_pmu_filter *new)
+__weak NOTHING(pic_init, struct pic *p)
+__weak ZERO(s64, pic_call, struct vm *vm, const u64 *arg)
+__weak ZERO(s32, pic_inta, struct vm *vm, u32 *told)
+__weak NOTHING(pic_tell, struct vcpu *v, u32 told)
 __weak NOTHING(pmu_follow, struct vcpu *v)
 __weak ZERO(u32, pmu_leaf, bool dom0)
 __weak NOTHING(pmu_load, struct vcpu *v)

@@ -134,6 +134,7 @@ static void test_acks(void)
 {
 	const entry e[] = {pin(2, KVM_IRQCHIP_IOAPIC, 23),
 			   pin(2, KVM_IRQCHIP_PIC_MASTER, 7),
+			   pin(3, KVM_IRQCHIP_PIC_SLAVE, 1),
 			   pin(5, KVM_IRQCHIP_IOAPIC, 5),
 			   pin(6, KVM_IRQCHIP_IOAPIC, 5),
 			   sint(7, 3, 4),
@@ -141,11 +142,12 @@ static void test_acks(void)
 
 	if (build(e, ARRAY_SIZE(e), true))
 		abort();
-	CHECK(routes_ioapic_pins(rt, 2) == 1u << 23, "a GSI is acknowledged at its IOAPIC's pin");
-	CHECK(!routes_ioapic_pins(rt, 5) && routes_ioapic_pins(rt, 6) == 1u << 5,
+	CHECK(routes_pins(rt, 2) == (1u << 23 | 1ull << (PIN_PIC + 7)) &&
+		  routes_pins(rt, 3) == 1ull << (PIN_PIC + 9),
+	      "a GSI is acknowledged at its pins of IOAPIC and PICs");
+	CHECK(!routes_pins(rt, 5) && routes_pins(rt, 6) == 1u << 5,
 	      "if two have one pin, the later one is");
-	CHECK(!routes_ioapic_pins(rt, 7) && !routes_ioapic_pins(rt, 8) &&
-		  !routes_ioapic_pins(rt, 9),
+	CHECK(!routes_pins(rt, 7) && !routes_pins(rt, 8) && !routes_pins(rt, 9),
 	      "others have none");
 	CHECK(routes_is_sint(rt, 7, 3) && !routes_is_sint(rt, 7, 4) && !routes_is_sint(rt, 8, 0) &&
 		  !routes_is_sint(rt, 2, 0) && !routes_is_sint(rt, 9, 0),

@@ -46,6 +46,96 @@ static void test_pic(void)
 	end(&v);
 }
 
+GUEST(pic_strings, PIC_INIT(0xef) "mov $0x600, %si; mov $2, %cx; mov $0x21, %dx; cld; rep outsb\n"
+				  "mov $0x602, %di; mov $2, %cx; rep insb; in $0x20, %ax\n"
+				  "mov %ax, 0x604; mov $0x78, %dx; out %al, %dx; hlt");
+GUEST(pic_sleeps,
+      PIC_INIT(0xff) "mov $0xff, %al; out %al, $0xa1; sti; mov $0x78, %dx; out %al, %dx\n"
+		     "mov $0xa, %al; out %al, $0x20; in $0x20, %al; out %al, %dx\n"
+		     "mov $0xdf, %al; out %al, $0x21; hlt");
+
+static int set_level(struct vm *v, uint32_t irq, uint32_t level)
+{
+	struct kvm_irq_level l = {.irq = irq, .level = level};
+
+	return ioctl(v->fd, KVM_IRQ_LINE_STATUS, &l) ? -errno : (int)l.status;
+}
+
+/* Elements of a string come to the module. */
+static void test_pic_strings(void)
+{
+	struct vm v = start(FULL_CHIP);
+
+	LOAD(v, pic_strings);
+	memcpy(ram + 0x600, "\x12\x34", 2);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78) && pic(&v).imr == 0x34,
+	      "a string is written to the PIC");
+	check(!memcmp(ram + 0x602, "\x34\x34", 2), "and read from it");
+	check(!memcmp(ram + 0x604, "\xff\xff", 2), "its ports have bytes only");
+	end(&v);
+}
+
+/* With all masked nobody looks at the PIC; what happened meanwhile is there when somebody does. */
+static void test_pic_sleeps(void)
+{
+	struct vm v = start(FULL_CHIP);
+
+	check(set_level(&v, 0, 1) == 1, "a line is raised before all are masked");
+	LOAD(v, pic_sleeps);
+	HANDLE(0x25, on_irq);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "all lines are masked");
+	check(set_level(&v, 4, 1) == -1, "what is masked is not delivered");
+	set_level(&v, 4, 0);
+	check(set_level(&v, 5, 1) == -1, "also when nobody looks any more");
+	check(pic(&v).irr == 0x30 && pic(&v).last_irr == 0x20,
+	      "edges that came are latched, and levels as they are (%x, %x)", pic(&v).irr,
+	      pic(&v).last_irr);
+	set_level(&v, 4, 1);
+	set_level(&v, 6, 1);
+	set_level(&v, 6, 0);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78) && *io_data(&v) == 0x70,
+	      "which the guest reads (%x)", *io_data(&v));
+	set_level(&v, 6, 1);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77) && pic(&v).isr == 0x20,
+	      "and gets, once it is not masked");
+	end(&v);
+}
+
+GUEST(pic_closed, PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; nop; hlt");
+
+/* An interrupt that waits in the PIC, or has been taken out of it, goes along. */
+static void test_pic_moves(void)
+{
+	struct vm v = start(FULL_CHIP), to;
+	struct kvm_irqchip c[2] = {{.chip_id = 0}, {.chip_id = 1}};
+	struct kvm_regs r;
+	struct kvm_sregs s;
+
+	LOAD(v, pic_closed);
+	HANDLE(0x24, on_irq);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "it has interrupts off");
+	check(set_level(&v, 4, 1) == 1, "a line is raised");
+	v.run->immediate_exit = 1;
+	run(&v);
+	v.run->immediate_exit = 0;
+	for (int i = 0; i < 2; i++)
+		check(!ioctl(v.fd, KVM_GET_IRQCHIP, &c[i]), "the state of PIC %d is read", i);
+	check(c[0].chip.pic.irr == 0x10 && !c[0].chip.pic.isr, "the interrupt waits in it");
+	ioctl(v.vcpu, KVM_GET_REGS, &r);
+	ioctl(v.vcpu, KVM_GET_SREGS, &s);
+	end(&v);
+	to = start(FULL_CHIP);
+	LOAD(to, pic_closed);
+	HANDLE(0x24, on_irq);
+	ioctl(to.vcpu, KVM_SET_SREGS, &s);
+	ioctl(to.vcpu, KVM_SET_REGS, &r);
+	for (int i = 0; i < 2; i++)
+		check(!ioctl(to.fd, KVM_SET_IRQCHIP, &c[i]), "and set in another VM");
+	check(run(&to) == KVM_EXIT_IO && at_port(&to, 0x77) && pic(&to).isr == 0x10,
+	      "where it is taken");
+	end(&to);
+}
+
 static void test_resample(void)
 {
 	struct vm v = start(FULL_CHIP);
@@ -188,6 +278,9 @@ static void test_user_interrupts(void)
 void irq_tests(void)
 {
 	test_pic();
+	test_pic_strings();
+	test_pic_sleeps();
+	test_pic_moves();
 	test_resample();
 	test_pit();
 	test_user_interrupts();
