@@ -119,6 +119,8 @@ static void take_payload(struct vcpu *v)
 static void inject_exception(struct vcpu *v)
 {
 	u8 vector = v->exception.vector;
+	/* whatever the VMM says of one in real mode */
+	bool has_error = v->exception.has_error && hvm->get(v, HVM_CR0) & CR0_PE;
 
 	if (unlikely(v->exception.has_payload))
 		take_payload(v);
@@ -132,7 +134,7 @@ static void inject_exception(struct vcpu *v)
 		v->rip++;
 		vcpu_note(v, DUE_LOOK);
 	}
-	hvm->inject(v, HVM_INJ_EXCEPTION, vector, v->exception.has_error, v->exception.error);
+	hvm->inject(v, HVM_INJ_EXCEPTION, vector, has_error, v->exception.error);
 }
 
 static inline bool hw_delivers(const struct vcpu *v)

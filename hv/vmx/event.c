@@ -30,8 +30,8 @@ void vmx_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	struct vmx_vcpu *s = vmx_of(v);
 
 	BUG_ON(s->watch & WATCH_INJECT); /* one an entry */
-	if (has_error)
-		vmcs_write32(VMCS_ENTRY_ERROR, error);
+	if (has_error) /* AMD's CPUs have more bits in theirs, which would have the entry fail */
+		vmcs_write32(VMCS_ENTRY_ERROR, (u16)error);
 	vmcs_write32(VMCS_ENTRY_INTR_INFO, hvm_event(k, vector, has_error));
 	s->watch |= WATCH_INJECT | WATCH_BLOCK;
 	s->shadow = 0; /* the handler's first instruction is under no shadow */

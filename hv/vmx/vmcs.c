@@ -75,7 +75,7 @@ void vmcs_log_refusal(const char *insn)
 	u64 number;
 	const char *text = error_text(&number);
 
-	log_err("corbel: %s refused: error %lu, %s", insn, number, text);
+	log_err("vmx: %s refused: error %lu, %s", insn, number, text);
 }
 
 static void load_vmcs(const struct vmcs_state *m)

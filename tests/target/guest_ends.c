@@ -213,6 +213,50 @@ void test_guest_ends(void)
 	guest_check_accounting();
 }
 
+/* The guest is to begin with a breakpoint that has an error code, as none has. */
+static void set_bad_event(struct guest *g, bool on)
+{
+	struct corbel_vcpu_events *e = (void *)g->data;
+
+	hc(CORBEL_HC_VCPU_GET, g->vcpu, CORBEL_STATE_EVENTS, 0);
+	e->exception.injected = e->exception.has_error_code = on;
+	e->exception.nr = 3;
+	report(!hc(CORBEL_HC_VCPU_SET, g->vcpu, CORBEL_STATE_EVENTS, sizeof(*e)),
+	       "a breakpoint with an error code can be set, and taken away");
+	g->page->rip = 0x1000;
+	g->page->regs_dirty = 1;
+}
+
+/*
+ * In real mode there are no error codes, whatever the VMM says. In protected mode many CPUs' VT-x
+ * refuses the entry, and elsewhere the guest has no descriptor for it: nothing of it is in the next
+ * one's way.
+ */
+static void check_bad_event(void)
+{
+	struct corbel_sregs *s;
+	struct guest g;
+	u32 exit;
+
+	MAKE(&g, 0, g_pio);
+	LONG(&g, 3 * 4) = 0x600;		/* its handler in real mode */
+	*(volatile u8 *)(g.mem + 0x600) = 0xf4; /* HLT */
+	set_bad_event(&g, true);
+	report(guest_run(&g, 2000) == CORBEL_EXIT_HLT, "in real mode it is one like others");
+	s = (void *)g.data;
+	hc(CORBEL_HC_VCPU_GET, g.vcpu, CORBEL_STATE_SREGS, 0);
+	s->cr0 |= BIT(0);
+	s->idt.limit = 0;
+	hc(CORBEL_HC_VCPU_SET, g.vcpu, CORBEL_STATE_SREGS, sizeof(*s));
+	set_bad_event(&g, true);
+	exit = guest_run(&g, 2000);
+	report(exit == CORBEL_EXIT_FAIL_ENTRY || exit == CORBEL_EXIT_SHUTDOWN,
+	       "in protected mode the guest gets no further (exit %u)", exit);
+	set_bad_event(&g, false);
+	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0), "without it it runs");
+	FREE(&g);
+}
+
 /* A state that VM entry refuses on both vendors' CPUs: a code segment of 64 and of 32 bits. */
 void test_bad_entry(void)
 {
@@ -242,4 +286,5 @@ void test_bad_entry(void)
 	report(guest_run(&g, 2000) == CORBEL_EXIT_IO && EXIT_IO(&g, 0x10, 0),
 	       "the first runs when its state is put right");
 	FREE(&g);
+	check_bad_event();
 }

@@ -279,8 +279,29 @@ static void test_crs(void)
 	      "a guest's CR4 has VMXE and MCE in the hardware, which it does not see");
 }
 
+/* A VMM's exceptions, as VM entry wants them; SDM "VM-Entry Control Fields". */
+static void test_error_codes(void)
+{
+	before(NOP, 0);
+	vcpu.exception.pending = vcpu.exception.injected = vcpu.exception.has_error = true;
+	vcpu.exception.vector = VEC_PF;
+	vcpu.exception.error = 0x80000007;
+	vmcs[VMCS_GUEST_CR0] = CR0_PE | CR0_PG;
+	vcpu_deliver_events(&vcpu);
+	CHECK(vmcs[VMCS_ENTRY_INTR_INFO] == hvm_event(HVM_INJ_EXCEPTION, VEC_PF, true) &&
+		  vmcs[VMCS_ENTRY_ERROR] == 7,
+	      "an error code has 16 bits");
+	before(NOP, 0);
+	vcpu.exception.pending = vcpu.exception.injected = vcpu.exception.has_error = true;
+	vcpu.exception.vector = VEC_GP;
+	vcpu_deliver_events(&vcpu);
+	CHECK(vmcs[VMCS_ENTRY_INTR_INFO] == hvm_event(HVM_INJ_EXCEPTION, VEC_GP, false),
+	      "in real mode there is none");
+}
+
 int main(void)
 {
+	test_error_codes();
 	test_step_shadow();
 	test_step_flags();
 	test_shadow_ends();
