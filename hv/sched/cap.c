@@ -105,8 +105,7 @@ static u64 end_of(const struct sched_cap *c)
 	return READ_ONCE(c->percent) ? READ_ONCE(c->start) + sched_ms * CAP_WINDOW_MS : SCHED_NEVER;
 }
 
-/* When a unit that has used up its cap may run again at the earliest. */
-static u64 window_end(const struct sched_unit *u)
+u64 cap_window_end(const struct sched_unit *u)
 {
 	u64 end = end_of(&u->cap);
 
@@ -123,17 +122,13 @@ static u64 window_end(const struct sched_unit *u)
 	return MIN(end, end_of(&u->group->cap));
 }
 
-u64 cap_ask_at(struct sched_unit *runs, const struct sched_queue *parked, u64 now)
+u64 cap_ask_at(struct sched_unit *runs, u64 now)
 {
-	u64 left = runs ? cap_left(runs, now) : SCHED_NEVER, at = SCHED_NEVER;
+	u64 left = cap_left(runs, now);
 
 	if (!left) /* it was taken from those parked */
-		at = window_end(runs);
-	else if (left < SCHED_NEVER - now)
-		at = now + left;
-	for (const struct sched_unit *u = parked->head; u; u = u->next)
-		at = MIN(at, window_end(u));
-	return at;
+		return cap_window_end(runs);
+	return left < SCHED_NEVER - now ? now + left : SCHED_NEVER;
 }
 
 struct sched_unit *cap_take_parked(struct sched_queue *parked, u64 now)

@@ -33,8 +33,10 @@ static inline u64 cap_left(struct sched_unit *u, u64 now)
 	return likely(!READ_ONCE(u->capped)) ? SCHED_NEVER : cap_left_capped(u, now);
 }
 
-/* When the cap of the one that runs, if any, or of one of those parked has the CPU asked next. */
-u64 cap_ask_at(struct sched_unit *runs, const struct sched_queue *parked, u64 now);
+/* When the cap of the one that runs has the CPU asked next. */
+u64 cap_ask_at(struct sched_unit *runs, u64 now);
+/* When a unit that has used up its cap may run again at the earliest. */
+u64 cap_window_end(const struct sched_unit *u);
 /*
  * Off the queue: dom0's, which may run though its budget is used up, as nobody else wants to
  * (hv/sched/deadline.c); NULL: it is not there.

@@ -35,6 +35,7 @@ bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 		u->slept = true;
 		WRITE_ONCE(u->napped, true);
 		queue_insert(&sc->parked, sc->parked.tail, u);
+		sc->unpark_at = MIN(sc->unpark_at, cap_window_end(u));
 		return false;
 	}
 	place_count(u, true);

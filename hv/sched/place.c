@@ -48,7 +48,8 @@ void sched_init_cpu(struct cpu *c)
 				 .lock = LOCK_INIT(LOCK_SCHED),
 				 .pool = &cpupools[0],
 				 .policy = cpupools[0].policy,
-				 .charged_at = SCHED_NEVER};
+				 .charged_at = SCHED_NEVER,
+				 .unpark_at = SCHED_NEVER};
 	BUG_ON(c->index >= cpus_words * 64);
 	c->sched = sc;
 	cpus_add(&sched_online, c->index);

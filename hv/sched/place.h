@@ -34,6 +34,7 @@ struct sched_cpu {
 	const struct sched_ops *policy; /* its pool's, once it has seen that */
 	struct sched_rq rq;
 	struct sched_queue parked;
+	u64 unpark_at;		   /* no window of theirs ends before; SCHED_NEVER: none is there */
 	struct sched_unit *curr;   /* picked, and not blocked since */
 	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
 	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */

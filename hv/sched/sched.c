@@ -29,10 +29,15 @@ static void unpark_due(struct sched_cpu *sc, u64 now)
 	struct sched_unit *u, *next;
 	u32 cpu;
 
+	if (likely(now < sc->unpark_at))
+		return;
+	sc->unpark_at = SCHED_NEVER;
 	for (u = sc->parked.head; u; u = next) {
 		next = u->next;
-		if (may_run_here(sc, u) && !cap_left(u, now))
+		if (may_run_here(sc, u) && !cap_left(u, now)) {
+			sc->unpark_at = MIN(sc->unpark_at, cap_window_end(u));
 			continue;
+		}
 		queue_remove(&sc->parked, u);
 		/* several may have been parked here, and other CPUs idle */
 		cpu = sc->loaded == u ? sc->index : place_choose(u);
@@ -51,6 +56,7 @@ static __noinline void recheck_waiting(struct sched_cpu *sc, u64 now)
 	struct sched_unit *u, *next;
 
 	__atomic_store_n(&sc->recheck, false, __ATOMIC_SEQ_CST);
+	sc->unpark_at = 0;
 	lock_acquire(&sched_set_up);
 	sc->policy = sc->pool->policy;
 	lock_release(&sched_set_up);
@@ -280,7 +286,9 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 {
 	u64 at = sc->curr ? sc->slice_end : SCHED_NEVER;
 
-	at = MIN(at, cap_ask_at(sc->curr, &sc->parked, now));
+	at = MIN(at, sc->unpark_at);
+	if (sc->curr)
+		at = MIN(at, cap_ask_at(sc->curr, now));
 	if (unlikely(sc->core) && !sc->curr && sc->rq.queue.count)
 		at = MIN(at, smt_ask_at(sc, now));
 	return at;

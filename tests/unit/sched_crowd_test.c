@@ -155,6 +155,48 @@ static void test_even(void)
 	      CROWD, (u32)many, CROWD / 16, (u32)few);
 }
 
+/* Blocks for each choice of who runs next, at most, where n wait that their VM's cap keeps. */
+static u64 cost_of_caps(u32 n)
+{
+	static struct sim_unit capped[CROWD];
+	struct sched_group *g;
+	u64 most = 0;
+
+	machine(1, "fair");
+	add(1024, 0, false, 0, 0);
+	g = vm(0, 0);
+	CHECK_QUIET(!sched_group_set(g, 0, 1), "a cap");
+	memset(capped, 0, sizeof(capped));
+	for (u32 i = 0; i < n; i++) {
+		sched_unit_init(&capped[i].s, 1024, NULL, 0, false);
+		capped[i].last_cpu = MAX_CPUS;
+		CHECK_QUIET(!sched_group_join(g, &capped[i].s), "one more");
+		sched_wake(&capped[i].s);
+	}
+	run(200 * MS);
+	CHECK_QUIET(sched_of(0)->parked.count > n / 2, "most wait for another window");
+	now += 10 * MS - now % (10 * MS);
+	run(5 * MS);
+	for (u32 i = 0; i < 4; i++) {
+		u64 begun;
+
+		run(MS / 2);
+		begun = blocks;
+		ask(&cpu_mem[0], false);
+		most = MAX(most, blocks - begun);
+	}
+	return most;
+}
+
+static void test_caps(void)
+{
+	u64 few = cost_of_caps(CROWD / 16), many = cost_of_caps(CROWD);
+
+	CHECK(few > 10 && many <= MORE_TIMES * few,
+	      "where a cap keeps %u it costs %u blocks at most to choose, where it keeps %u, %u",
+	      CROWD, (u32)many, CROWD / 16, (u32)few);
+}
+
 /* Blocks for each of n that are queued by their deadlines. */
 static u64 cost_of_queuing(u32 n, enum order order)
 {
@@ -184,6 +226,7 @@ static void test_deadlines(enum order order)
 int main(void)
 {
 	test_even();
+	test_caps();
 	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
 		test_wake(o, false);
 		test_wake(o, true);

@@ -154,6 +154,27 @@ static void test_overrun(void)
 	      part(one, 2 * SEC));
 }
 
+/* Whose budget is used up for long, and who then may run without one, waits no longer. */
+static void test_let_go(void)
+{
+	struct sched_group *g;
+	struct sim_unit *hog;
+
+	machine_with_dom0(2);
+	g = vm(0, 1);
+	hog = &unit[units - 1];
+	create("rt", "deadline", BIT(1));
+	CHECK_QUIET(!budget(g, NULL, 1000000, 100000) && !move(g, 1), "100 ms in a second");
+	run(500 * MS);
+	look_away();
+	run(20 * MS);
+	CHECK(part(hog, 20 * MS) == 0, "who has had his 100 ms waits for the next second");
+	look_away();
+	move(g, 0);
+	run(20 * MS);
+	CHECK(part(hog, 20 * MS) >= .9, "but not in another pool: %.3f", part(hog, 20 * MS));
+}
+
 /* Who has slept for most of his period cannot want all of his budget in what is left of it. */
 static void test_late(void)
 {
@@ -573,6 +594,7 @@ int main(void)
 	test_no_miss();
 	test_overrun();
 	test_late();
+	test_let_go();
 	test_dom0();
 	test_admission();
 	test_newcomers();
