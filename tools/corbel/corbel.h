@@ -75,6 +75,8 @@ struct guest {
 };
 /* Path of a guest's file; buf of PATH_MAX. */
 const char *guest_path(const char *name, const char *file, char *buf);
+/* Where its VMM is to make a socket, to which a link of this name leads; buf of PATH_MAX. */
+const char *guest_socket(const char *name, const char *file, char *buf);
 /* Connect to a socket of the guest's VMM. fd, or -1 (errno). */
 int guest_connect(const char *name, const char *socket_name);
 /* 0, or -1 (errno; not told) when there is no record of a VMM. */
@@ -416,6 +418,7 @@ struct row {
 		uint64_t reads, writes;			   /* of disks */
 		unsigned int nets, disks;
 		uint64_t most_bytes; /* of memory, that it may be told to have */
+		bool disks_known;    /* its VMM has told */
 	} traffic;
 };
 /* dom0, the hypervisor's VMs and guests of run_dir(). Count, or -1 told. */

@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -32,12 +33,22 @@ struct image {
 	unsigned int ssh;
 };
 
+/* All of it, which may come through a pipe in parts. Bytes, or -1. */
+static ssize_t read_whole(int fd, char *to, size_t size)
+{
+	ssize_t n = 1, all = 0;
+
+	for (; (size_t)all < size && n > 0; all += n > 0 ? n : 0)
+		n = read(fd, to + all, size - all);
+	return n < 0 ? -1 : all;
+}
+
 /* A file's text (malloc), or NULL told. */
 static char *text_of(const char *path)
 {
 	char *text = calloc(1, TEXT_MAX + 1);
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 || !text ? -1 : read(fd, text, TEXT_MAX + 1);
+	ssize_t n = fd < 0 || !text ? -1 : read_whole(fd, text, TEXT_MAX + 1);
 
 	if (n > TEXT_MAX)
 		fail("%s has more than %d bytes", path, TEXT_MAX);
@@ -124,15 +135,39 @@ static int make_seed(const struct image *m)
 	return ret;
 }
 
+/* The beginning of a file in qcow2 format (QEMU's docs/interop/qcow2.txt), big endian. */
+struct qcow2_head {
+	char magic[4];
+	uint32_t version;
+	uint64_t backing;
+	char rest[56];
+	uint64_t incompatible; /* from version 3 on */
+};
+#define QCOW2_EXTERNAL_DATA (1ull << 2)
+
+/* Whoever made the image may have written there which file of dom0's the guest is to read. */
+static bool names_files(const struct qcow2_head *h)
+{
+	return h->backing ||
+	       (ntohl(h->version) >= 3 && be64toh(h->incompatible) & QCOW2_EXTERNAL_DATA);
+}
+
 /* An image is qcow2 if it begins as one; all others are taken as they are, whatever is in them. */
 static int make_disk(const struct image *m, long gib)
 {
-	char disk[PATH_MAX], size[32], magic[4] = "", *full = realpath(m->base, NULL);
+	char disk[PATH_MAX], size[32], *full = realpath(m->base, NULL);
+	struct qcow2_head head = {0};
 	int fd = full ? open(full, O_RDONLY | O_CLOEXEC) : -1, ret = 0;
-	bool qcow2 = fd >= 0 && read(fd, magic, 4) == 4 && !memcmp(magic, "QFI\xfb", 4);
+	bool qcow2 = fd >= 0 && read(fd, &head, sizeof(head)) > 4 &&
+		     !memcmp(head.magic, "QFI\xfb", sizeof(head.magic));
 
 	if (fd < 0) {
 		ret = fail("cannot read %s: %s", m->base, strerror(errno));
+	} else if (qcow2 && names_files(&head)) {
+		ret = fail("%s is not whole: it names another file, which the guest could read; if "
+			   "you trust it, `qemu-img convert -O qcow2 %s NEW' makes one that is",
+			   m->base, m->base);
+		close(fd);
 	} else {
 		snprintf(disk, sizeof(disk), "%s/disk0.qcow2", m->dir);
 		snprintf(size, sizeof(size), "%ldG", gib);

@@ -5,12 +5,14 @@
 
 #include <argp.h>
 #include <ctype.h>
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef CORBEL_VERSION
 #define CORBEL_VERSION "unknown"
@@ -260,13 +262,43 @@ static const struct command {
 
 /* ---- messages ---- */
 
+/* Bytes of the character of UTF-8 (RFC 3629) that s begins with, 0: it is none. */
+static int utf8_length(const char *s)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	unsigned char c = *s;
+	int n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0, i;
+	uint32_t code = c & (0xff >> (n + 1));
+
+	for (i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (s[i] & 0x3f);
+	}
+	if (n > 1 && (code < least[n] || code > 0x10ffff || (code & 0x1ff800) == 0xd800))
+		return 0;
+	return n;
+}
+
+/* Terminals obey C1 controls (U+0080 to U+009f) as those of ASCII. */
+static bool is_control(const char *s, int n)
+{
+	return (n == 1 && iscntrl((unsigned char)*s)) ||
+	       (n == 2 && *s == '\xc2' && (unsigned char)s[1] < 0xa0);
+}
+
 char *printable(char *text, bool lines)
 {
 	char *p;
+	int n;
 
-	for (p = text; *p; p++)
-		if (iscntrl((unsigned char)*p) && !(lines && (*p == '\n' || *p == '\t')))
-			*p = '?';
+	for (p = text; *p; p += n) {
+		n = utf8_length(p);
+		if ((n && !is_control(p, n)) || (lines && (*p == '\n' || *p == '\t')))
+			continue;
+		n = n ? n : 1;
+		memset(p, '?', n);
+	}
 	return text;
 }
 
@@ -295,26 +327,36 @@ int fail(const char *fmt, ...)
 
 void warning(const char *fmt, ...)
 {
+	char *text;
 	va_list ap;
 
-	fprintf(stderr, "corbel: warning: ");
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	if (vasprintf(&text, fmt, ap) >= 0) {
+		fprintf(stderr, "corbel: warning: %s\n", printable(text, false));
+		free(text);
+	}
 	va_end(ap);
-	fprintf(stderr, "\n");
+}
+
+/* JSON is UTF-8, which what names and paths are made of need not be. */
+static void print_formed(struct json_object *o, int form)
+{
+	char *text = strdup(json_object_to_json_string_ext(o, form));
+
+	if (text)
+		printf("%s\n", printable(text, true));
+	free(text);
+	json_object_put(o);
 }
 
 void print_json(struct json_object *o)
 {
-	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
-							     JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
+	print_formed(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
 }
 
 void print_json_line(struct json_object *o)
 {
-	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
-	json_object_put(o);
+	print_formed(o, JSON_C_TO_STRING_PLAIN);
 }
 
 static const char *dir_of(const char *env, const char *usual)
@@ -638,11 +680,25 @@ static int cmd_version(struct opts *o)
 	return 0;
 }
 
+/* What is closed must not become a guest's file or socket, and then be written to as if it were
+ * this. */
+static void open_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY); /* to be written to fails, as it should */
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *c;
 	int at = 0;
 
+	open_streams();
 	argp_err_exit_status = 2;
 	signal(SIGPIPE, SIG_IGN);
 	if (argp_parse(&global_argp, argc, argv, ARGP_IN_ORDER, NULL, &at))

@@ -31,18 +31,6 @@ static void of_hypervisor(const struct corbel_info *i)
 		     i->pool_free_bytes);
 }
 
-static char label_char(char c)
-{
-	return c & 0x80 ? '?' : c;
-}
-
-static bool is_one_label(const char *a, const char *b)
-{
-	for (; *a && label_char(*a) == label_char(*b); a++)
-		b++;
-	return *a == *b;
-}
-
 /*
  * Row i's name is what its process chose, but printable. Who reads the numbers refuses all of them
  * for one name that is no UTF-8, or that two have. buf of LABEL_MAX.
@@ -56,10 +44,10 @@ static const char *label_of(const struct row *r, int i, char *buf)
 	for (; *name && to < buf + LABEL_MAX - 32; name++) {
 		if (*name == '"' || *name == '\\')
 			*to++ = '\\';
-		*to++ = label_char(*name);
+		*to++ = *name;
 	}
 	*to = 0;
-	while (k < i && !is_one_label(r[k].name, r[i].name))
+	while (k < i && strcmp(r[k].name, r[i].name) != 0)
 		k++;
 	if (k < i)
 		sprintf(to, " (%lld)", (long long)r[i].id);
@@ -85,16 +73,21 @@ static void of_domains(const struct row *r, int n)
 		       label_of(r, i, name), r[i].cpu_ns / 1e9);
 }
 
-/* One counter of those that have a VMM. at: of the counter in struct traffic. */
+/*
+ * One counter of those that have a VMM, which for disks has to have told: a counter that falls to 0
+ * would have begun anew. at: of the counter in struct traffic.
+ */
 static void of_traffic(const char *name, const char *help, size_t at, const struct row *r, int n)
 {
 	char buf[LABEL_MAX];
+	bool disks =
+	    at == offsetof(struct traffic, disk_rd) || at == offsetof(struct traffic, disk_wr);
 	uint64_t value;
 	int i;
 
 	print_head(name, "counter", help);
 	for (i = 0; i < n; i++) {
-		if (!r[i].id)
+		if (!r[i].id || (disks && !r[i].traffic.disks_known))
 			continue;
 		memcpy(&value, (const char *)&r[i].traffic + at, sizeof(value));
 		printf("corbel_%s{domain=\"%s\"} %llu\n", name, label_of(r, i, buf),

@@ -251,16 +251,19 @@ int cmd_pci_assignable_remove(struct opts *o)
 int cmd_pci_list(struct opts *o)
 {
 	struct json_object *all = NULL, *out = json_object_new_array();
-	struct json_object *where = json_object_new_object();
+	struct guest g = {.lock = -1};
 	const char *id;
 	char bdf[64];
 	size_t i;
 
-	json_object_object_add(where, "path", json_object_new_string("/machine/peripheral"));
-	if (qmp_do_with(o->args[0], "qom-list", where, &all)) {
+	if (guest_get(o->args[0], true, &g) ||
+	    qmp_do_with(g.name, "qom-list",
+			json_pair("path", json_object_new_string("/machine/peripheral")), &all)) {
+		guest_unlock(&g);
 		json_object_put(out);
 		return 1;
 	}
+	guest_unlock(&g);
 	for (i = 0; i < qmp_count(all); i++) {
 		id = qmp_text(json_object_array_get_idx(all, i), "name");
 		if (strncmp(id, ID_PREFIX, strlen(ID_PREFIX)) ||

@@ -9,7 +9,8 @@
  *	mem-max		how many MiB the guest may have, if that is less than it was started with
  *	mem-set		how many MiB it was last told to have
  *	vmm.log		stdout and stderr of the VMM; a link into log
- *	qmp, console	sockets of the VMM
+ *	qmp, console	links to sockets of the VMM, whose names no other VMM's have: it removes
+ *			them when it ends, by the paths at which it has made them
  *	console.log	what the guest wrote; a link into log
  *	log		a file system of its own, which what the guest writes can fill
  */
@@ -316,16 +317,41 @@ void guest_bound_logs(const char *name)
 	}
 }
 
+/* This one of its sockets, and where it leads. */
+static void remove_socket(const char *name, const char *file)
+{
+	char path[PATH_MAX], to[64];
+	ssize_t n = readlink(guest_path(name, file, path), to, sizeof(to) - 1);
+
+	if (n > 0) {
+		to[n] = 0;
+		unlink(guest_path(name, to, path));
+	}
+	unlink(guest_path(name, file, path));
+}
+
+const char *guest_socket(const char *name, const char *file, char *buf)
+{
+	char path[PATH_MAX], to[64];
+
+	snprintf(to, sizeof(to), "%s.%lx", file, now_ms());
+	if (symlink(to, guest_path(name, file, path)))
+		warning("%s: %s", path, strerror(errno));
+	return guest_path(name, to, buf);
+}
+
 void guest_remove(const char *name, bool keep_log)
 {
-	static const char *const files[] = {
-	    "vmm.json",	  "vmm.json.new", "qmp",     "console",	     "console.lock",  "config",
-	    "config.new", "mem-max",	  "mem-set", "vnc-password", "spice-password"};
+	static const char *const files[] = {"vmm.json", "vmm.json.new", "console.lock",
+					    "config",	"config.new",	"mem-max",
+					    "mem-set",	"vnc-password", "spice-password"};
 	char path[PATH_MAX];
 	size_t i;
 
 	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++)
 		unlink(guest_path(name, files[i], path));
+	remove_socket(name, "qmp");
+	remove_socket(name, "console");
 	if (keep_log)
 		return;
 	for (i = 0; i < NLOGS; i++)
@@ -488,7 +514,8 @@ void guest_show_log(const char *name)
 	if (n)
 		fprintf(stderr, "last lines of %s:\n", path);
 	for (i = n > LOG_LINES ? n - LOG_LINES : 0; i < n; i++)
-		fprintf(stderr, "  %s\n", line[i % LOG_LINES] ? line[i % LOG_LINES] : "");
+		fprintf(stderr, "  %s\n",
+			line[i % LOG_LINES] ? printable(line[i % LOG_LINES], false) : "");
 	for (i = 0; i < LOG_LINES; i++)
 		free(line[i]);
 }

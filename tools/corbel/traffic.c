@@ -76,7 +76,8 @@ static void of_vmm(const char *name, struct traffic *t)
 
 	if (qmp_open(&q, name, ANSWER_MS))
 		return;
-	if (!qmp_command(&q, "query-blockstats", &all, err))
+	t->disks_known = !qmp_command(&q, "query-blockstats", &all, err);
+	if (t->disks_known)
 		for (i = 0; i < qmp_count(all); i++) {
 			t->disks += *qmp_text(json_object_array_get_idx(all, i), "qdev") != 0;
 			stats = qmp_member(json_object_array_get_idx(all, i), "stats");

@@ -118,7 +118,7 @@ static int check_host(struct start *s)
 	struct sockaddr_un a;
 	char path[PATH_MAX];
 
-	if (strlen(guest_path(s->g.name, "console", path)) >= sizeof(a.sun_path)) {
+	if (strlen(guest_path(s->g.name, "console.0123456789abcdef", path)) >= sizeof(a.sun_path)) {
 		fail("%s is too long for a socket's path (%zu characters at most); set CORBEL_RUN "
 		     "to a shorter "
 		     "directory",

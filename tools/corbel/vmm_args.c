@@ -44,18 +44,18 @@ static bool has_others_ports(const struct start *s)
 
 static void socket_args(struct start *s)
 {
-	char path[PATH_MAX], esc[PATH_MAX];
+	char path[PATH_MAX], esc[PATH_MAX], log[PATH_MAX];
 	int i;
 
 	arg(s, "-chardev");
 	arg(s, "socket,id=qmp,path=%s,server=on,wait=off",
-	    escape_commas(guest_path(s->g.name, "qmp", path), esc));
+	    escape_commas(guest_socket(s->g.name, "qmp", path), esc));
 	arg(s, "-mon");
 	arg(s, "chardev=qmp,mode=control");
 	arg(s, "-chardev");
-	escape_commas(guest_path(s->g.name, "console", path), esc);
-	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s.log,logappend=on", esc,
-	    esc);
+	escape_commas(guest_socket(s->g.name, "console", path), esc);
+	escape_commas(guest_path(s->g.name, "console.log", path), log);
+	arg(s, "socket,id=console,path=%s,server=on,wait=off,logfile=%s,logappend=on", esc, log);
 	for (i = 0; i == 0 || i < s->c->nserial; i++) {
 		const char *to = s->c->nserial ? s->c->serial[i] : "pty";
 
