@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ FILES = {
     'corbel-hypervisor-{v}': ['/boot/corbel-{v}.elf', '/boot/corbel-{v}.config'],
     'corbel-hypervisor-common': ['/etc/grub.d/20_linux_corbel', '/etc/default/grub.d/corbel.cfg',
                                  '/lib/systemd/system-generators/corbel', '/usr/sbin/corbel-efi-image', '/etc/default/corbel-efi-image',
-                                 '/etc/initramfs/post-update.d/corbel-efi-image', '/usr/share/man/man8/corbel-efi-image.8.gz',
+                                 '/etc/initramfs/post-update.d/corbel-efi-image', '/etc/kernel/postrm.d/zz-corbel-efi-image', '/usr/share/man/man8/corbel-efi-image.8.gz',
                                  '/usr/share/man/man7/corbel-hypervisor.7.gz'],
     'corbel-dkms': ['/usr/src/corbel-{v}/dkms.conf', '/usr/src/corbel-{v}/Kbuild', '/usr/src/corbel-{v}/abi.h', '/usr/src/corbel-{v}/abi_error.h', '/usr/src/corbel-{v}/abi_msr.h', '/usr/src/corbel-{v}/abi_pool.h', '/usr/src/corbel-{v}/abi_vm.h', '/usr/src/corbel-{v}/abi_nested.h',
                     '/etc/modprobe.d/corbel-dkms.conf',
@@ -117,7 +118,7 @@ def menu(boot, **settings):
     """Output of the script for this directory, as grub-mkconfig would call it; its tools that ask about disks are replaced."""
     probe, relpath = f'{boot}/probe', f'{boot}/relpath'
     for path, text in (probe, 'case "$*" in *fs_uuid*) echo the-uuid;; *target=fs*) echo ext2;; *partmap*) echo gpt;; '
-                              '*abstraction*) ;; *) echo hd0,gpt3;; esac'), (relpath, 'echo /boot'):
+                              '*abstraction*) echo "${LVM-}" ;; *) echo hd0,gpt3;; esac'), (relpath, 'echo /boot'):
         with open(path, 'w') as f:
             f.write(f'#!/bin/sh\n{text}\n')
         os.chmod(path, 0o755)
@@ -154,6 +155,22 @@ def grub_menu():
            re.search(r'^ module2 /boot/initrd\.img-6\.1\.0-10-amd64$', first, re.M),
            'menu: an entry loads hypervisor, kernel and initrd with their options', first)
         ok('initrd' not in block(text, 'corbel-0.9-6.1.0-9-amd64'), 'menu: a kernel without an initrd is loaded alone')
+        uuid, there = os.listdir('/dev/disk/by-uuid')[0] if os.path.isdir('/dev/disk/by-uuid') and os.listdir('/dev/disk/by-uuid') else None, '/dev/null'
+        for fs, disk, kernel, root in ('ext2', 'lvm', '10', there), ('ext2', '', '9', there), ('ext2', '', '10', f'UUID={uuid}'), ('btrfs', '', '10', f'UUID={uuid}'):
+            if not uuid and 'UUID' in root:
+                print(f'ok - menu: root by its UUID, {fs} # SKIP there is no /dev/disk/by-uuid here')
+                continue
+            text = block(menu(boot, GRUB_DEVICE=there, GRUB_DEVICE_UUID=uuid or 'none', GRUB_FS=fs, LVM=disk), f'corbel-0.10-6.1.0-{kernel}-amd64')
+            ok(re.search(rf' root={root} ro{" rootflags=subvol=boot" * (fs == "btrfs")} console=ttyS0$', text, re.M),
+               f'menu: root {fs} {disk}, {"with" if kernel == "10" else "without"} an initrd: {root}', text)
+        text = menu(boot, GRUB_SAVEDEFAULT='true', GRUB_DISABLE_SUBMENU='y')
+        ok(text.count('savedefault') == len(entries(text)) == len(want) - 2 and 'submenu' not in text,
+           'menu: what is chosen is saved, and there are no submenus, where GRUB is told so', text)
+        with open(f'{boot}/flat', 'w') as f:
+            f.write(text)
+        r = run('grub-script-check', f'{boot}/flat')
+        ok(r.returncode == 0, 'menu: GRUB can read that, too', r.stdout)
+        text = menu(boot, GRUB_CMDLINE_LINUX_DEFAULT='quiet', GRUB_CMDLINE_CORBEL='dom0_mem=1G')
         recovery = block(text, 'corbel-0.9-6.1.0-9-amd64-recovery')
         ok(' ro single console=ttyS0\n' in recovery, 'menu: recovery mode is single-user and without the default options', recovery)
         safe = block(text, 'corbel-0.9-6.1.0-9-amd64-safe')
@@ -232,6 +249,16 @@ def efi_image():
         sbat = open(f'{there}/sbat').read()
         ok(re.search(r'^sbat,.*\ngrub,\d+,(.*\n)+corbel,1,', sbat), 'image: .sbat names GRUB by its generation, and us', sbat)
         os.remove(f'{there}/initrd.img-6.1.0-10-amd64')
+        with open('dom0/debian/efi-image.postrm') as f:
+            hook = f.read().replace('/usr/sbin/', f'{there}/').replace('! corbel', f'! {there}/corbel')
+        for key_is, want in (key, [0, '6.1.0-9']), (f'KEY={there}/none CERT={there}/pem\n', [0, '6.1.0-9']):
+            with open(f'{there}/settings', 'w') as f:
+                f.write(usual + key_is)
+            shutil.copy('dom0/efi-image', f'{there}/corbel-efi-image')
+            r = run('sh', '-c', hook, env=dict(os.environ, CORBEL_EFI_SETTINGS=f'{there}/settings', CORBEL_BOOT=there, TMPDIR=there))
+            image = open(out, 'rb').read()
+            ok([r.returncode, *re.findall(r'this is vmlinuz-([0-9.-]*)-amd64', image.decode('latin-1'))] == want and ('is as it was' in r.stdout) == ('none' in key_is),
+               f'image: where a kernel was removed it has the newest of the others{", and a failure is told" * ("none" in key_is)}', r.stdout)
         for what, why, args, settings in (
                 ('a key without a certificate', 'not one of them', [], usual + f'KEY={there}/key\n'),
                 ('a key that is none', 'sbsign failed', [], usual + f'KEY={there}/pem CERT={there}/pem\n'),
@@ -310,6 +337,21 @@ def units():
     ok(r.returncode == 0 and made == want, 'in dom0 units that stay out of virtual machines lose this condition, and only this one', f'{r.stdout}{made}')
 
 
+def purged():
+    """What corbel-utils leaves of guests' units."""
+    with tempfile.TemporaryDirectory() as top:
+        wants = f'{top}/system/multi-user.target.wants'
+        os.makedirs(wants)
+        with open('dom0/debian/corbel-utils.postrm') as f:
+            script = f.read().replace('/etc/systemd/', f'{top}/').replace('/var/', f'{top}/')
+        for what, left in ('remove', ['corbel@web.service', 'other@web.service']), ('purge', ['other@web.service']):
+            for name in 'corbel', 'other':
+                if not os.path.lexists(f'{wants}/{name}@web.service'):
+                    os.symlink(f'/lib/systemd/system/{name}@.service', f'{wants}/{name}@web.service')
+            r = run('sh', '-c', script, 'postrm', what)
+            ok(r.returncode == 0 and sorted(os.listdir(wants)) == left, f'{what}: of the units that were enabled {left} are so yet', f'{r.stdout}{os.listdir(wants)}')
+
+
 def manual():
     """corbel-hypervisor(7) against the table in boot/options.c."""
     page = open('tools/man/corbel-hypervisor.7').read()
@@ -318,4 +360,4 @@ def manual():
     ok(known and told == known, 'corbel-hypervisor(7) has the options that there are', told ^ known)
 
 
-main(packages, initramfs, materials, grub_menu, efi_image, units, manual)
+main(packages, initramfs, materials, grub_menu, efi_image, units, purged, manual)

@@ -507,6 +507,12 @@ def test_manage():
     check(fails(corbel("mem-set", "man", "40"), "maxmem"), "mem-set wants maxmem")
     check(fails(corbel("vcpu-set", "man", "2"), "firmware = \"bios\""), "vcpu-set wants a PC")
     check(fails(corbel("rename", "man", "a/b"), "not a guest's name"), "rename to a path")
+    check(corbel("create", config("first")).returncode == 0 and corbel("rename", "first", "second").returncode == 0 and corbel("create", config("first")).returncode == 0, "a name is free when its guest has another")
+    corbel("destroy", "second")
+    check(guests().get("first", {}).get("state") == "running" and answers("first", "f"), "the end of that one, which QEMU knows by it, takes no socket of the new one", guests())
+    os.kill(guests()["first"]["pid"], signal.SIGKILL)
+    wait(lambda: "first" not in guests())
+    check(corbel("destroy", "first").returncode == 0 and not os.path.exists(f"{RUN}/first"), "nor is one left of a VMM that was killed")
     check(corbel("rename", "man", "woman").returncode == 0 and list(guests()) == ["woman"], "rename")
     check(corbel("pause", "woman").returncode == 0 and guests()["woman"]["state"] == "paused", "it obeys by its new name")
     corbel("unpause", "woman")
@@ -537,7 +543,7 @@ def test_manage():
     check(fails(corbel("vncviewer", "seen", env={"PATH": "/nowhere"}), "install tigervnc-viewer", "127.0.0.1::5957"), "or says where it is")
     corbel("destroy", "seen")
     for cmd, more in ("mem-set", ["5"]), ("mem-max", ["5"]), ("vcpu-set", ["1"]), ("block-list", []), ("network-list", []), ("rename", ["x"]), ("save", ["/x"]), \
-            ("trigger", ["nmi"]), ("sysrq", ["h"]), ("dump-core", ["/x"]), ("snapshot", []), ("revert", ["t"]):
+            ("pci-list", []), ("trigger", ["nmi"]), ("sysrq", ["h"]), ("dump-core", ["/x"]), ("snapshot", []), ("revert", ["t"]):
         check(fails(corbel(cmd, "man", *more), "there is no guest man"), f"{cmd} of a guest that is not there")
     check("corbel 0.1" in corbel("version").stdout and "save" in corbel("help").stdout, "version, help")
     check("--check" in corbel("help", "create").stdout, "help of a command")
@@ -1028,6 +1034,27 @@ def test_image():
           "an image in qcow2 format, and user data of one's own", f"{p} {disk}")
     shutil.rmtree(lib)
     os.unlink(file)
+    long = "#!/bin/sh\n" + "# more\n" * 9000
+    os.mkfifo(f"{DIR}/pipe")
+    def write():
+        with open(f"{DIR}/pipe", "w") as f:
+            for i in range(0, len(long), 1000):
+                f.write(long[i:i + 1000])
+                f.flush()
+                time.sleep(0.001)
+    threading.Thread(target=write, daemon=True).start()
+    p = image("--user-data", f"{DIR}/pipe", base, "cloudy")
+    shutil.rmtree(out)
+    subprocess.run(["xorriso", "-osirrox", "on", "-indev", f"{lib}/seed.iso", "-extract", "/", out], capture_output=True)
+    check(p.returncode == 0 and open(f"{out}/user-data").read() == long, "user data that comes in parts is all there", p.stderr)
+    shutil.rmtree(lib)
+    os.unlink(file)
+    secret = f"{DIR}/secret"
+    with open(secret, "wb") as f:
+        f.truncate(1 << 20)
+    for options in ["-b", secret, "-F", "raw"], ["-o", f"data_file={secret},data_file_raw=on"]:
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, f"{DIR}/evil.qcow2", "1M"], check=True)
+        check(refused(image(f"{DIR}/evil.qcow2", "cloudy"), "names another file"), f"an image that names a file of dom0's, by {options[0]}")
 
 
 def test_migrate():
@@ -1250,6 +1277,21 @@ def test_start():
     corbel("destroy", "etc")
     check(fails(corbel("start", "wrong"), 'its name is "other", not "wrong"'), "whose name must be the same")
     check(fails(corbel("start", "nobody"), "nobody.cfg", "No such file"), "start of nobody")
+    raw = os.fsencode(DIR) + b"/\xff.cfg"
+    shutil.copy(config("raw", "k\u00e4y = 1\n"), raw)
+    p = subprocess.run([CORBEL, "create", "--check", "--json", raw], env=ENV, capture_output=True)
+    check(p.returncode == 1 and json.loads(p.stdout.decode())["file"] == f"{DIR}/?.cfg", "JSON is UTF-8, whatever a path is", p)
+    for text in ("\u009b2J", "\ud800", "\xc0\x80") [:1]:
+        p = corbel("destroy", text)
+        check(text not in p.stderr and "??2J" in p.stderr, "C1 controls are not shown", p.stderr)
+    check("\u00e4\u20ac\U0001f600" in corbel("destroy", "\u00e4\u20ac\U0001f600").stderr, "but letters of any language")
+    p = subprocess.run(["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", CORBEL, "create", config("mute")], env=ENV)
+    try:
+        check(guests().get("mute", {}).get("state") == "running" and not os.path.getsize(f"{RUN}/mute/lock"), "without standard streams a guest can be started, and nothing is written elsewhere", p)
+    finally:
+        corbel("destroy", "mute")
+    p = subprocess.run(["sh", "-c", 'exec "$@" 1>&-', "sh", CORBEL, "version"], env=ENV, capture_output=True, text=True)
+    check(fails(p, "cannot write the output"), "what cannot be written is told", p)
 
 
 def test_disks():
@@ -1767,8 +1809,16 @@ def test_hypervisor():
     check(len(set(m)) == len(m) and sum('{domain="hyp (3)"' in s for s in m) > 3, "metrics: nor one for the other", m)
     m = corbel("metrics", env=dict(env, FAKEHV_OTHER='a"b\\c\nd')).stdout
     check('corbel_domain_info_virtual_cpus{domain="a\\"b\\\\c?d"} 0\n' in m, "metrics quote names", m)
-    m = corbel("metrics", env=dict(env, FAKEHV_OTHER="g\u00e4st")).stdout
-    check('domain_info_virtual_cpus{domain="g??st"}' in m, "and what could be cut off within a character", m)
+    for name, want in ("g\u00e4st", "g\u00e4st"), ("x" * 30 + "\u00e4", "x" * 30 + "?"), ("\u009b2J", "??2J"):
+        m = corbel("metrics", env=dict(env, FAKEHV_OTHER=name)).stdout
+        check(f'domain_info_virtual_cpus{{domain="{want}"}}' in m and want in guests(env=dict(env, FAKEHV_OTHER=name)), f"a name that is cut within a character, or a control, is UTF-8 without: {want}", m)
+    disks = lambda m: re.findall(r'block_stats_read_bytes_total\{domain="(.*?)"', m)
+    pid = guests()["hyp"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    hangs = corbel("metrics", env=dict(env, FAKEHV_OTHER="other")).stdout
+    os.kill(pid, signal.SIGCONT)
+    well = corbel("metrics", env=dict(env, FAKEHV_OTHER="other")).stdout
+    check(disks(hangs) == [] and disks(well) == ["hyp"] and 'cpu_time_seconds_total{domain="hyp"}' in hangs, "metrics: what a VMM does not tell is no 0", hangs)
     out = [corbel(c, env=dict(env, FAKEHV_OTHER="\x1b[2J")).stdout for c in ("list", "vcpu-list", "stat")]
     check("?[2J" in out[0] and "\x1b" not in "".join(out), "control characters of a name are not shown", out)
     for args, name in (["-name", "guest=virt,,sh\x1b,debug-threads=on"], "virt,sh?"), (["-name", "plain"], "plain"), (["-name", ""], "qemu"), (["-name"], "qemu"):
