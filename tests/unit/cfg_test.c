@@ -681,6 +681,7 @@ static const struct {
     {"pool=[]", "1: pool wants the name"},
     {"disk=['/a,raw,xvda,x']", "1: disk access \"x\""},
     {"disk=['/a,raw,xvda,w,more']", "1: too many fields in a disk"},
+    {"disk=['vdev=xvda,target=/a,b.img']", "1: \"b.img\" behind target=: a path can have no comma"},
     {"disk=[\n'',\n]", "2: a disk without a path"},
     {"disk=['/a,raw,backend=dom1']", "1: disk option \"backend\""},
     {"disk=['/a'\n'/b']", "2: comma or ] expected in the list that began in line 1"},

@@ -194,6 +194,12 @@ static int parse_disk(struct parser *p, struct cfg_disk *d, char *spec)
 			continue;
 		if (i == 1 && !*d->path && strchr(f, ':'))
 			i++; /* an empty drive has no format */
+		/* In xl a path behind target= goes to the end, commas included. */
+		if (i == 0 && d->path)
+			return cfg_bad(p, d->line,
+				       "\"%s\" behind target=: a path can have no comma, and other "
+				       "fields have their names",
+				       f);
 		if (i == 4)
 			return cfg_bad(p, d->line, "too many fields in a disk; " DISK_RIGHT);
 		if (disk_set(p, d, order[i], f))
