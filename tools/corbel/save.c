@@ -124,7 +124,9 @@ static int64_t bytes_written(struct qmp *q, const char *query)
 
 	if (!qmp_command(q, query, &o, err)) {
 		n = qmp_member(qmp_member(o, "ram"), "transferred");
-		bytes = json_object_get_int64(n ? n : qmp_member(o, "completed"));
+		if (!n)
+			n = qmp_member(o, "completed");
+		bytes = json_object_get_int64(n);
 	}
 	json_object_put(o);
 	return bytes;
@@ -238,12 +240,13 @@ int begin_file(const char *path, char *tmp)
 /* The name that a file has got, too; some file systems cannot say. 0, or -1 (errno). */
 static int sync_directory(const char *path)
 {
-	char dir[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX] = ".";
 	int fd, err;
 
-	snprintf(dir, sizeof(dir), "%.*s",
-		 (int)(strrchr(path, '/') ? strrchr(path, '/') - path : 0), path);
-	fd = open(*dir ? dir : *path == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (slash)
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + 1, path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	err = fd >= 0 && fsync(fd) && errno != EINVAL ? errno : 0;
 	if (fd >= 0)
 		close(fd);
