@@ -1268,6 +1268,22 @@ def test_manual():
     check(keys and keys == told, "corbel.cfg(5) has the keys that there are", keys ^ told)
     out = complete("corbel", env={"PATH": os.path.dirname(CORBEL) + ":" + ENV["PATH"]})
     check(set(out.stdout.split()) == has, "the completion knows all commands", out.stdout + out.stderr)
+    os.makedirs(f"{DIR}/typed/di r")
+    open(f"{DIR}/typed/a b.cfg", "w").close()
+    pid, fd = pty.fork()
+    if not pid:
+        os.chdir(f"{DIR}/typed")
+        os.execvpe("bash", ["bash", "--norc", "-i"], dict(ENV, PATH=os.path.dirname(CORBEL) + ":" + ENV["PATH"], TERM="dumb"))
+    got = b""
+    for typed, want in (f". {os.path.abspath(TOP)}/tools/completion/corbel; PS1=ready\n", b"ready"), ("corbel create a\t", rb"create a\ b.cfg"), ("\x15corbel save x d\t", rb"save x di\ r/"):
+        os.write(fd, typed.encode())
+        got = read_for(fd, want if want != b"ready" else b"\nready", 5)
+        check(want in got, f"the completion of {typed!r}", got)
+    os.kill(pid, signal.SIGKILL)
+    os.close(fd)
+    os.waitpid(pid, 0)
+    out = subprocess.run(["bash", "-c", f". {TOP}/tools/completion/corbel; COMP_WORDS=(corbel nonsense -) COMP_CWORD=2; _corbel"], env=dict(ENV, PATH=os.path.dirname(CORBEL) + ":" + ENV["PATH"]), capture_output=True, text=True)
+    check(not out.stderr, "the completion writes no errors over the prompt", out.stderr)
 
 
 def test_start():
