@@ -273,10 +273,12 @@ static void amdvi_take(struct iommu_unit *u, const struct iommu_table *t, const 
 	flush_all(u);
 }
 
-/* It has stopped recording events, for want of room. */
-static void restart_log(struct iommu_unit *u)
+/* It has no room to record events, and stops: it begins again when it has, at the next look. */
+static void restart_log(struct iommu_unit *u, bool runs)
 {
 	unit_write64(u, VI_CONTROL, control_of(u) & ~CTL_EVENTS);
+	if (runs)
+		return;
 	unit_write64(u, VI_STATUS, STS_OVERFLOW);
 	unit_write64(u, VI_CONTROL, control_of(u));
 }
@@ -285,6 +287,7 @@ static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 {
 	u32 head = unit_read64(u, VI_EVENT_HEAD) & EVENT_AT, n = 0;
 	u32 tail = unit_read64(u, VI_EVENT_TAIL) & EVENT_AT;
+	u64 status = unit_read64(u, VI_STATUS);
 
 	for (; head != tail && n < max; head = (head + EVENT_SIZE) % PAGE_SIZE) {
 		const u64 *e = u->log + head / sizeof(u64);
@@ -300,8 +303,8 @@ static u32 amdvi_poll(struct iommu_unit *u, struct iommu_fault *out, u32 max)
 	}
 	if (n)
 		unit_write64(u, VI_EVENT_HEAD, head);
-	if (unit_read64(u, VI_STATUS) & STS_OVERFLOW)
-		restart_log(u);
+	if (status & STS_OVERFLOW)
+		restart_log(u, status & STS_EVENT_RUN);
 	return n;
 }
 

@@ -47,6 +47,7 @@ static struct {
 	u32 stale, unwritten, written; /* written: all caches, which takes long */
 	const char *wrong;	       /* a rule that was broken */
 	bool is_flushed;	       /* what was written, out of the chipset's buffers */
+	bool late;		       /* AMD: its log stops some time after it is told so */
 	bool forgets;		       /* VT-d: entries of devices, until it is waited for */
 	struct model_entry device[MODEL_DEVICES];
 	bool faults_irqs;		 /* what is blocked is messages */
@@ -457,9 +458,11 @@ static inline void amdvi_control(u64 val)
 	model_rule((!(val & BIT(17)) || *model_reg(0x30) & BIT(7)) &&
 		       (!(val & BIT(50)) || (val & BIT(17) && *model_reg(0x30) & BIT(2))),
 		   "entries are of a format that the unit has");
+	model_rule(!model.on || !(val & ~*model_reg(0x18) & BIT(2)) || !(*status & BIT(3)),
+		   "the log begins again when it has stopped");
 	model.on = val & 1;
 	model.root = *model_reg(0);
-	*status &= ~(BIT(3) | BIT(4));
+	*status &= ~((model.late ? 0 : BIT(3)) | BIT(4));
 	if (model.on && val & BIT(12))
 		*status |= BIT(4);
 	if (model.on && val & BIT(2))
@@ -496,6 +499,8 @@ u64 mmio_read64(const volatile void *p)
 
 	if (model.absent)
 		return ~0ull;
+	if (at == 0x2020 && model.late && !(*model_reg(0x18) & BIT(2)))
+		*model_reg(at) &= ~BIT(3);
 	return model.amd ? *model_reg(at) : vtd_read(at, *model_reg(at));
 }
 
@@ -628,7 +633,9 @@ static inline void model_fault(u16 dev, u64 at, bool write)
 		if (*model_reg(0x2020) & 1 || !(*model_reg(0x2020) & BIT(3)))
 			return;
 		if ((tail + 16) % PAGE_SIZE == *model_reg(0x2010)) {
-			*model_reg(0x2020) = (*model_reg(0x2020) | 1) & ~BIT(3);
+			*model_reg(0x2020) |= 1;
+			if (!model.late)
+				*model_reg(0x2020) &= ~BIT(3);
 			return;
 		}
 		e = model_memory((*model_reg(0x10) & GENMASK(51, 12)) + tail);
