@@ -466,14 +466,26 @@ static void read_hpet(struct acpi_scan *s, u64 addr, u8 *t)
 		s->out->hpet_addr = table_field(t, HPET_ADDRESS + GAS_ADDRESS, 8);
 }
 
+/* Of two, which cannot be true, dom0 would use the one that the hypervisor does not hide. */
+static void keep_table(struct acpi_table *kept, u64 addr, u32 len)
+{
+	if (kept->addr && kept->addr != addr) {
+		log_warn("ACPI: two tables of IOMMUs, at %lx and %lx: neither is used", kept->addr,
+			 addr);
+		kept->len = 0;
+		return;
+	}
+	*kept = (struct acpi_table){addr, len};
+}
+
 static void read_dmar(struct acpi_scan *s, u64 addr, u8 *t)
 {
-	s->out->dmar = (struct acpi_table){addr, table_length(t)};
+	keep_table(&s->out->dmar, addr, table_length(t));
 }
 
 static void read_ivrs(struct acpi_scan *s, u64 addr, u8 *t)
 {
-	s->out->ivrs = (struct acpi_table){addr, table_length(t)};
+	keep_table(&s->out->ivrs, addr, table_length(t));
 }
 
 static void read_table(struct acpi_scan *s, u64 addr)

@@ -28,9 +28,9 @@ typedef void *(*acpi_map_fn)(u64 addr, u64 size);
 /*
  * Walk the tables from an RSDP copy: MADT (enabled CPUs, the one with boot_apic_id first; local
  * APIC), SRAT (CPUs' nodes), FADT (PM timer, reset register, sleep registers), DSDT and SSDTs
- * (types of S3 and S5), HPET; where FACS, DMAR and IVRS are. Tables with a bad size are named in a
- * warning and skipped, with a bad checksum named alone. Fills *out from zero; The boot CPU is
- * always there. -EINVAL: no usable RSDP or root table.
+ * (types of S3 and S5), HPET; where FACS, DMAR and IVRS are, 0 bytes long if there are two. Tables
+ * with a bad size are named in a warning and skipped, with a bad checksum named alone. Fills *out
+ * from zero; The boot CPU is always there. -EINVAL: no usable RSDP or root table.
  */
 int acpi_parse(const u8 *rsdp, u32 rsdp_len, u32 boot_apic_id, acpi_map_fn map,
 	       struct acpi_info *out);

@@ -195,6 +195,16 @@ static void test_iommus(void)
 	put(t + 4, 0x7fffffff, 4);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(!info.dmar.addr, "nor is a damaged one");
+	fix(t, 56, 9);
+	entries[2] = entries[0];
+	for (u32 i = 0; i < 2; i++) {
+		put(m.rsdp + 24, add_table("XSDT", entries, sizeof(entries)), 8);
+		fix(m.rsdp, 36, 32);
+		acpi_parse(m.rsdp, 36, 0, map, &info);
+		CHECK(info.dmar.addr == entries[0] && info.dmar.len == (i ? 0 : 56),
+		      i ? "of two neither" : "one that is named twice is");
+		entries[2] = add_table("DMAR", body, sizeof(body));
+	}
 }
 
 /* A CPU in a node, as the 8-bit or 32-bit entry of an SRAT */
