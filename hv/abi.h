@@ -97,7 +97,7 @@ enum corbel_hypercall {
 	 */
 	CORBEL_HC_MSI,
 	CORBEL_HC_NMI, /* (vcpu, SMI?): an SMI in its place is taken as CORBEL_EXIT_SMM */
-	/* (vcpu, level): the PIC's INTR line; taken as CORBEL_EXIT_INTA */
+	/* (vcpu, level): INTR of a PIC that is the VMM's; taken as CORBEL_EXIT_INTA */
 	CORBEL_HC_EXTINT,
 	/* (vm, word 0..3, mask): vectors whose EOI is reported by CORBEL_EXIT_EOI */
 	CORBEL_HC_EOI_MASK,

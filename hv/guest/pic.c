@@ -124,13 +124,15 @@ s32 pic_inta(struct vm *vm, u32 *told)
 
 static void init_command(struct corbel_pic *s, u8 val)
 {
+	bool icw4 = val & ICW1_ICW4;
+
 	*s = (struct corbel_pic){
 	    .irr = s->irr & s->elcr, /* edges seen so far are forgotten */
 	    .irq_base = s->irq_base,
 	    .init_state = 1,
-	    .init4 = val & ICW1_ICW4,
-	    .auto_eoi = val & ICW1_ICW4 ? s->auto_eoi : 0,
-	    .special_fully_nested_mode = val & ICW1_ICW4 ? s->special_fully_nested_mode : 0,
+	    .init4 = icw4,
+	    .auto_eoi = icw4 && s->auto_eoi,
+	    .special_fully_nested_mode = icw4 && s->special_fully_nested_mode,
 	    .elcr = s->elcr,
 	    .elcr_mask = s->elcr_mask,
 	};
@@ -293,6 +295,7 @@ static s64 call_locked(struct pic *p, const u64 *arg)
 	u32 word = arg[3];
 	u8 *at;
 
+	ASSERT_HELD(&p->lock);
 	if (arg[1] == CORBEL_PIC_LINE) /* line, level, may it sleep? */
 		return arg[2] < 16 ? (s64)set_line(p, arg[2], arg[3], arg[4]) : -EINVAL;
 	if (arg[1] == CORBEL_PIC_TELL) { /* what */

@@ -285,6 +285,12 @@ static void test_sleep(void)
 	pic_access(&vm, 0x21, false, &val);
 	CHECK(chip(0)->imr == 0 && intr() && inta() == 0x24,
 	      "after a line's call that wakes them it is done");
+	out(0x21, 0xff);
+	call(CORBEL_PIC_LINE, 5, true, true);
+	told = 0;
+	CHECK(in(0x21) == 0xa5 && told == CORBEL_PIC_ASLEEP && !call(CORBEL_PIC_TELL, 0, 0, 0) &&
+		  in(0x21) == 0xff,
+	      "any other call wakes them, too");
 }
 
 static void test_calls(void)
