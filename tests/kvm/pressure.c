@@ -190,8 +190,8 @@ static void test_swap(void)
 
 #define KSM "/sys/kernel/mm/ksm/"
 
-/* The scanner works until so many pages are saved; how many are. What is merged stays so. */
-static long ksm_merges(long count)
+/* The scanner works until as many pages as that are saved, or no more than that; how many are. */
+static long ksm_scans(long count, bool no_more)
 {
 	u64 end = now_ms() + 60000;
 	long n;
@@ -200,8 +200,8 @@ static long ksm_merges(long count)
 	do {
 		usleep(50000);
 		n = number_in(KSM "pages_sharing", "");
-	} while (n < count && now_ms() < end);
-	tell_kernel(KSM "run", "0");
+	} while ((no_more ? n > count : n < count) && now_ms() < end);
+	tell_kernel(KSM "run", "0"); /* what is merged stays so */
 	return n;
 }
 
@@ -220,14 +220,19 @@ static void test_ksm(void)
 	}
 	tell_kernel(KSM "pages_to_scan", "10000");
 	tell_kernel(KSM "sleep_millisecs", "10");
-	n = ksm_merges(pages);
+	n = ksm_scans(pages, false);
 	ok(n >= pages, "KSM: what both have written is kept once (%ld)", n);
 	ok(guest_finds(&g[0], 7) && guest_finds(&g[1], 7), "KSM: they find it");
 	ok(guest_writes(&g[0], 8), "KSM: one of them writes again");
 	ok(guest_finds(&g[1], 7) && guest_finds(&g[0], 8), "KSM: which the other one does not see");
+	n = ksm_scans(0, true);
+	ok(!n, "KSM: nothing is kept once any more (%ld)", n);
+	ok(guest_writes(&g[1], 8) && ksm_scans(pages, false) >= pages, "KSM: they are alike again");
 	tell_kernel(KSM "run", "2");
-	ok(guest_finds(&g[1], 7), "KSM: which has what it had when the kernel has parted all");
 	tell_kernel(KSM "run", "0");
+	n = number_in(KSM "pages_sharing", "");
+	ok(!n && guest_finds(&g[0], 8) && guest_finds(&g[1], 8),
+	   "KSM: and have what they had when the kernel has parted them (%ld)", n);
 	guest_end(&g[0]);
 	guest_end(&g[1]);
 }
