@@ -241,7 +241,6 @@ int cmd_migrate_receive(struct opts *o)
 	if (isatty(in))
 		return fail("this is what `corbel migrate' runs on the other machine");
 	dup2(2, 1); /* what else is printed is no word of ours */
-	catch_signals();
 	signal(SIGPIPE, SIG_IGN);
 	if (state_start(in, "what comes", o->accel, name))
 		return 1;
