@@ -5,7 +5,8 @@
 #include "hv/cpu/time.h"
 #include "hv/sched/even.h"
 
-#define BUSY_MS 2 /* what another CPU of the core runs for less drives nobody away */
+#define GIVE_LOOK 64 /* so many of those that wait, from the first on, are looked at for a CPU */
+#define BUSY_MS	  2  /* what another CPU of the core runs for less drives nobody away */
 
 struct cpupool cpupools[CORBEL_MAX_POOLS + 1];
 static sched_leave_fn *leave_unit;
@@ -133,15 +134,15 @@ static void send_from(struct sched_cpu *sc, struct sched_unit *u, u32 cpu)
 	place_send(u, cpu);
 }
 
-/* The first that may go to that CPU. */
+/* The first of those looked at that may go to that CPU. */
 static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
 {
-	struct sched_unit *u;
+	struct sched_unit *u = sc->rq.queue.head;
 
-	for (u = sc->rq.queue.head; u; u = u->next)
+	for (u32 n = 0; u && n < GIVE_LOOK; u = u->next, n++)
 		if (!u->pinned && cpus_has(&u->allowed, cpu) && smt_fits(cpu, u))
-			break;
-	return u;
+			return u;
+	return NULL;
 }
 
 static bool is_core_idle(u32 cpu)

@@ -155,6 +155,34 @@ static void test_even(void)
 	      CROWD, (u32)many, CROWD / 16, (u32)few);
 }
 
+/* Likewise where n wait that may run nowhere else, and other CPUs idle. */
+static u64 cost_of_giving(u32 n)
+{
+	u64 begun;
+
+	machine(64, "fair");
+	run(MS); /* all idle */
+	memset(crowd, 0, sizeof(crowd));
+	for (u32 i = 0; i < n; i++) {
+		sched_unit_init(&crowd[i], 1024, cpu_set(1), 0, false);
+		sched_wake(&crowd[i]);
+	}
+	sched_next(NULL, now, &slice_end[0]);
+	now += 2 * MS;
+	begun = blocks;
+	sched_next(sched_of(0)->curr, now, &slice_end[0]);
+	return blocks - begun;
+}
+
+static void test_give(void)
+{
+	u64 few = cost_of_giving(CROWD / 16), many = cost_of_giving(CROWD);
+
+	CHECK(few > 10 && many <= MORE_TIMES * few,
+	      "where %u wait and 63 CPUs idle it costs %u blocks to choose, where %u wait, %u",
+	      CROWD, (u32)many, CROWD / 16, (u32)few);
+}
+
 /* Blocks for each choice of who runs next, at most, where n wait that their VM's cap keeps. */
 static u64 cost_of_caps(u32 n)
 {
@@ -226,6 +254,7 @@ static void test_deadlines(enum order order)
 int main(void)
 {
 	test_even();
+	test_give();
 	test_caps();
 	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
 		test_wake(o, false);
