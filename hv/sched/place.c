@@ -425,7 +425,7 @@ void place_forget(const struct sched_unit *u)
 		struct sched_cpu *sc = sched_of(i);
 
 		lock_acquire(&sc->lock);
-		if (sc->favoured == u)
+		if (sc->favoured == u || sc->favours == u)
 			sc->favoured = NULL;
 		lock_release(&sc->lock);
 	}

@@ -258,5 +258,5 @@ bool place_ask_for_work(struct sched_cpu *sc, u64 now);
  * others here, who neither have an event nor are dom0's. NULL: nobody
  */
 struct sched_unit *place_favoured(struct sched_cpu *sc, const struct sched_unit *ran);
-/* The unit goes, and was to run next nowhere. */
+/* The unit goes: it is to run next nowhere, and nobody for it. */
 void place_forget(const struct sched_unit *u);

@@ -194,6 +194,10 @@ static void test_gone(void)
 	ask(&cpu_mem[1], true);
 	sched_group_leave(&unit[3].s);
 	CHECK(!sched_of(0)->favoured, "who leaves is to run nowhere");
+	sched_of(0)->favoured = &unit[2].s;
+	sched_of(0)->favours = &unit[1].s;
+	sched_group_leave(&unit[1].s);
+	CHECK(!sched_of(0)->favoured, "nor does anybody run there for him");
 }
 
 /* What dom0 does is not to wait for that, nor is who has an event. */
