@@ -86,7 +86,7 @@ static bool vtd_probe(struct iommu_unit *u)
 		       "all places where faults may be recorded are mapped");
 	last = (FIELD_GET(ECAP_IRO, u->more) + 1) * FAULT_SIZE;
 	u->size = ALIGN_UP(MAX(faults_end(u), last), (u32)PAGE_SIZE);
-	u->bits = MIN(levels_of(u) == 4 ? 48u : 39u, (u32)FIELD_GET(CAP_MGAW, u->caps) + 1);
+	u->bits = MIN(PAGE_SHIFT + 9 * levels_of(u), (u32)FIELD_GET(CAP_MGAW, u->caps) + 1);
 	u->snoop = u->more & ECAP_SC ? LEAF_SNP : 0;
 	if (u->caps & CAP_2M)
 		u->max_order = u->caps & CAP_1G ? 18 : 9;
