@@ -195,6 +195,7 @@ static void test_iommus(void)
 	put(t + 4, 0x7fffffff, 4);
 	acpi_parse(m.rsdp, 36, 0, map, &info);
 	CHECK(!info.dmar.addr, "nor is a damaged one");
+	put(t + 4, 56, 4);
 	fix(t, 56, 9);
 	entries[2] = entries[0];
 	for (u32 i = 0; i < 2; i++) {
