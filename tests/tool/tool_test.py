@@ -426,6 +426,21 @@ def test_console_input():
     check(p.returncode == 0 and time.time() - t < 5, "console < /dev/null ends")
     p = corbel("console", "inp", stdin="ab", timeout=20)
     check(p.stdout == "<a><b>", "what a script sends is answered before it ends", p.stdout)
+    corbel("pause", "inp")
+    p = corbel("console", "--timeout=2", "inp", stdin="x" * (1 << 20), timeout=20)
+    check(p.returncode == 0, "a guest that reads nothing does not keep a script longer than it wants")
+    pid, fd = terminal("inp")
+    read_for(fd, b"detaches")
+    end = time.time() + 10
+    for _ in range(256):  # more than all that lies between
+        if not select.select([], [fd], [], end - time.time() if end > time.time() else 0)[1]:
+            break
+        os.write(fd, b"x" * 4096)
+    os.write(fd, b"\x1d")
+    got = read_for(fd, b"Detached")
+    if b"Detached" not in got:
+        os.kill(pid, signal.SIGKILL)
+    check(b"Detached" in got and os.waitpid(pid, 0)[1] == 0, "nor somebody who types", got)
     corbel("destroy", "inp")
 
 

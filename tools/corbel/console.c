@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -93,46 +94,81 @@ static int open_socket(const char *name)
 
 enum end { DETACHED, GUEST_ENDED, SILENT, OUTPUT_GONE };
 
-/* Input to the guest. False: detach, by the key or because there never was any input. */
-static bool take_input(int s, struct pollfd *in, bool *sent)
-{
+/* Input that is on its way to the guest, which may take its time, or not read at all. */
+struct input {
 	char buf[4096];
-	ssize_t n = read(0, buf, sizeof(buf));
-	char *detach = raw && n > 0 ? memchr(buf, DETACH, n) : NULL;
+	size_t n;
+	bool ended, sent;
+};
+
+/* A guest that has ended is noticed by who reads from it. */
+static void send_input(int s, struct input *in)
+{
+	ssize_t done = send(s, in->buf, in->n, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (done > 0) {
+		in->n -= done;
+		memmove(in->buf, in->buf + done, in->n);
+	} else if (errno != EAGAIN && errno != EINTR) {
+		in->n = 0;
+	}
+}
+
+/*
+ * Keys for which there is no room are lost, as on a line without flow control: the one that
+ * detaches is not. False: it was that one, or there never was any input.
+ */
+static bool take_input(struct input *in)
+{
+	char buf[sizeof(in->buf)], *detach;
+	ssize_t n = read(0, buf, raw ? sizeof(buf) : sizeof(buf) - in->n);
+	size_t taken;
 
 	if (n <= 0) {
-		in->fd = -1; /* a script's input ended: its last output may be to come */
-		return *sent;
+		in->ended = true; /* a script's: its last output may be to come */
+		return in->sent;
 	}
-	*sent = true;
-	write_all(s, buf, detach ? detach - buf : n);
+	in->sent = true;
+	detach = raw ? memchr(buf, DETACH, n) : NULL;
+	taken = detach ? detach - buf : n;
+	if (taken > sizeof(in->buf) - in->n)
+		taken = sizeof(in->buf) - in->n;
+	memcpy(in->buf + in->n, buf, taken);
+	in->n += taken;
 	return !detach;
 }
 
 static enum end copy_console(int s, long timeout)
 {
-	struct pollfd p[2] = {{.fd = s, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
+	struct input in = {};
 	char buf[4096];
-	bool sent = false;
 	ssize_t n;
 
 	for (;;) {
-		if (!timeout && p[1].fd < 0)
+		bool wants_keys = !in.ended && (raw || !in.n);
+		struct pollfd p[2] = {{.fd = s, .events = POLLIN | (in.n ? POLLOUT : 0)},
+				      {.fd = wants_keys ? 0 : -1, .events = POLLIN}};
+
+		if (!timeout && in.ended && !in.n)
 			timeout = 1;
 		n = poll(p, 2, timeout ? timeout * 1000 : -1);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n == 0)
 			return SILENT;
-		if (p[0].revents) {
+		if (p[0].revents & ~POLLOUT) {
 			n = read(s, buf, sizeof(buf));
 			if (n <= 0)
 				return GUEST_ENDED;
 			if (!write_all(1, buf, n))
 				return OUTPUT_GONE;
 		}
-		if (p[1].revents && !take_input(s, &p[1], &sent))
+		if (p[0].revents & POLLOUT)
+			send_input(s, &in);
+		if (p[1].revents && !take_input(&in)) {
+			send_input(s, &in);
 			return DETACHED;
+		}
 	}
 }
 
