@@ -39,6 +39,8 @@
 #define MAP_PAGES 512u /* that HC_DOMAIN_MAP takes at once */
 #define MSI_START 0xfee00000ul
 #define MSI_SIZE  0x100000ul
+#define HT_START  0xfd00000000ull
+#define HT_SIZE	  0x300000000ull
 
 struct domain {
 	struct iommu_domain core;
@@ -327,23 +329,37 @@ static int def_domain_type(struct device *dev)
 	return IOMMU_DOMAIN_IDENTITY;
 }
 
-/* Writes to that of messages are interrupts and never reach memory. */
-static void get_resv_regions(struct device *dev, struct list_head *list)
+static void add_region(struct list_head *list, u64 start, u64 size, enum iommu_resv_type type)
 {
-	struct iommu_resv_region *r =
-	    iommu_alloc_resv_region(MSI_START, MSI_SIZE, 0, IOMMU_RESV_MSI, GFP_KERNEL);
+	struct iommu_resv_region *r = iommu_alloc_resv_region(start, size, 0, type, GFP_KERNEL);
 
 	if (r)
 		list_add_tail(&r->list, list);
+}
+
+/*
+ * Writes to that of messages are interrupts and never reach memory. On AMD's machines what lies at
+ * the end of the first TiB is HyperTransport's, and is not translated (AMD I/O Virtualization
+ * Technology, "Special Address Ranges").
+ */
+static void get_resv_regions(struct device *dev, struct list_head *list)
+{
+	add_region(list, MSI_START, MSI_SIZE, IOMMU_RESV_MSI);
+	if (boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+	    boot_cpu_data.x86_vendor == X86_VENDOR_HYGON)
+		add_region(list, HT_START, HT_SIZE, IOMMU_RESV_RESERVED);
 	firmware_regions(to_pci_dev(dev), list);
 }
 
 /* ---- interrupts ---- */
 
+/* CORBEL_DOMAIN_IRQS itself is none of a device's, and says something else. */
 static void set_irq(const struct pci_dev *pdev, u8 devfn, u32 index, const struct msi_msg *msg)
 {
-	long r = HC4(DOMAIN_IRQ, name_of(pdev, pdev->bus->number, devfn), index, msg->address_lo,
-		     msg->data);
+	long r = index < CORBEL_DOMAIN_IRQS
+		     ? HC4(DOMAIN_IRQ, name_of(pdev, pdev->bus->number, devfn), index,
+			   msg->address_lo, msg->data)
+		     : -EINVAL;
 
 	if (r < 0)
 		dev_warn_ratelimited(&pdev->dev,

@@ -59,6 +59,11 @@ def driver(m):
     ok(m.sh('rmmod corbel')[0] != 0, f'{m.label}: corbel.ko, which tells the hypervisor when this kernel ends, stays as long as the driver')
     groups = m.out_of('ls /sys/kernel/iommu_groups | wc -l; ls -d /sys/bus/pci/devices/* | wc -l; ls -d /sys/bus/pci/devices/*/iommu_group | wc -l').split()
     ok(int(groups[0]) > 2 and groups[1] == groups[2], f'{m.label}: each device has its group', groups)
+    # By the CPU's maker, which is AMD in either machine.
+    regions = m.out_of('cat /sys/kernel/iommu_groups/*/reserved_regions | sort | uniq -c').splitlines()
+    ok(sorted(r.split() for r in regions) == [[groups[0], f'{first:#018x}', f'{last:#018x}', kind] for first, last, kind in (
+        (0xfee00000, 0xfeefffff, 'msi'), (0xfd00000000, 0xffffffffff, 'reserved'))],
+       f'{m.label}: each has messages\' addresses and HyperTransport\'s for no memory', regions)
 
 
 def copies(m):
