@@ -6,6 +6,8 @@
 
 CR0_ET		equ 1 << 4
 CR0_NE		equ 1 << 5
+MSR_APIC_BASE	equ 0x1b
+APIC_BASE_BSP	equ 1 << 8
 
 section .rodata
 align 16
@@ -20,6 +22,16 @@ trampoline_start:
 	xor ebx, ebx
 	mov bx, ax
 	shl ebx, 4			; physical address of the page
+	cmp byte [args.boot - trampoline_start], 0
+	je .go
+	mov ecx, MSR_APIC_BASE
+	rdmsr
+	test eax, APIC_BASE_BSP
+	jnz .go
+.others:
+	hlt				; until somebody wants them, by INIT
+	jmp .others
+.go:
 	lea eax, [ebx + gdt - trampoline_start]
 	mov [gdtr + 2 - trampoline_start], eax
 	lea eax, [ebx + in32 - trampoline_start]
@@ -86,6 +98,7 @@ args:
 .cr3:		dq 0			; the hypervisor's own tables
 .stack:		dq 0
 .entry:		dq 0
+.boot:		dq 0			; it is for the boot CPU
 trampoline_end:
 
 section .text

@@ -31,7 +31,7 @@
 
 /* The end of the page in boot/trampoline.asm */
 struct trampoline_args {
-	u64 boot_cr3, efer, high, cr3, stack, entry;
+	u64 boot_cr3, efer, high, cr3, stack, entry, boot;
 };
 extern const u8 trampoline_start[], trampoline_end[], trampoline_args[];
 extern u8 trampoline_high[], early_pml4[];
@@ -140,7 +140,7 @@ u32 smp_aim_trampoline(u64 stack, void (*entry)(void))
 	u8 *page = mm_map_temp(hpa(boot_info.low_page));
 	struct trampoline_args *args;
 
-	_Static_assert(sizeof(*args) == 48, "boot/trampoline.asm");
+	_Static_assert(sizeof(*args) == 56, "boot/trampoline.asm");
 	BUG_ON(size > PAGE_SIZE || boot_info.low_page > BIT(20) - PAGE_SIZE);
 	memcpy(page, trampoline_start, size);
 	args = (void *)(page + (u64)trampoline_args - start);
@@ -150,6 +150,7 @@ u32 smp_aim_trampoline(u64 stack, void (*entry)(void))
 	args->cr3 = read_cr3();
 	args->entry = (u64)entry;
 	args->stack = stack;
+	args->boot = stack == cpus[0]->stack_top;
 	mm_unmap_temp();
 	return boot_info.low_page;
 }

@@ -19,7 +19,9 @@ void smp_init(int (*enable)(struct cpu *c), void (*join)(struct cpu *c), void (*
 int smp_init_cpu(struct cpu *c);
 /*
  * Make the page below 1 MiB ready from which a CPU that starts in real mode at its first byte gets
- * to entry(), on this stack and the hypervisor's tables; its physical address.
+ * to entry(), on this stack and the hypervisor's tables; its physical address. With the boot CPU's
+ * stack, for a machine that wakes up, other CPUs halt there: SeaBIOS sends all of them to 0x10000,
+ * where it has put back by then what it found, which may be this page.
  */
 u32 smp_aim_trampoline(u64 stack, void (*entry)(void));
 

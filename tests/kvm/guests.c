@@ -675,12 +675,15 @@ static bool timer_flood(void)
 {
 	struct kvm_pit_state2 pit = {
 	    .channels = {{.count = 1, .mode = 2, .gate = 1, .rw_mode = 3}}};
+	struct kvm_irqchip pic = {.chip_id = KVM_IRQCHIP_PIC_MASTER,
+				  .chip.pic = {.irq_base = 0x40, .auto_eoi = 1, .elcr_mask = 0xf8}};
 	struct vm vm;
 	enum end end;
 
 	vm_init(&vm, 4, VM_IRQCHIP | VM_PIT);
 	for (u32 i = 0; i < 4; i++)
 		cpu_setup(&vm, i, MODE_LONG, pl_timer, i & 1 ? 0x20040 : 0x40, 1);
+	vm_ioctl(&vm, KVM_SET_IRQCHIP, &pic);
 	vm_ioctl(&vm, KVM_SET_PIT2, &pit);
 	end = run_all(&vm, 2000);
 	vm_free(&vm);

@@ -55,7 +55,7 @@ enum deed { COMES, SILENT, REFUSES, LATE, ODD };
 u64 tsc_khz = KHZ;
 /* A trampoline: 64 bytes of code, and what it is told. */
 __asm__(".pushsection .rodata; .globl trampoline_start, trampoline_args, trampoline_end;"
-	"trampoline_start: .fill 64; trampoline_args: .fill 48; trampoline_end: .popsection");
+	"trampoline_start: .fill 64; trampoline_args: .fill 56; trampoline_end: .popsection");
 u8 trampoline_high[1], early_pml4[1];
 
 u8 cpu_spare_stack[PAGE_SIZE];
