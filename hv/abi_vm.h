@@ -63,7 +63,7 @@ enum corbel_pic_call {
 /*
  * With all lines masked it may sleep: of lines that change it need not be told before the guest
  * comes to its ports, which EXIT_PIC says. The instruction runs again after a call of HC_PIC by
- * which they do not sleep any more, as any but PIC_LINE.
+ * which they do not sleep any more, as any but PIC_LINE and PIC_IO.
  */
 #define CORBEL_PIC_SLEEPS    4u
 #define CORBEL_PIC_ELCR(ret) ((uint16_t)((ret) >> 16)) /* of all lines */

@@ -451,8 +451,14 @@ void cb_irqchip_realize(struct cb_vm *vm)
 
 void cb_irqchip_exit(struct cb_vm *vm)
 {
+	struct cb_routing *rt;
+
+	spin_lock_irq(&vm->irq_lock);
+	rt = rcu_replace_pointer(vm->routing, NULL, lockdep_is_held(&vm->irq_lock));
+	spin_unlock_irq(&vm->irq_lock);
+	if (rt)
+		kvfree_rcu(rt, rcu);
 	cb_pit_destroy(vm);
-	kvfree(rcu_dereference_protected(vm->routing, true));
 }
 
 int cb_irqchip_get(struct cb_vm *vm, struct kvm_irqchip *c)

@@ -331,6 +331,7 @@ struct cb_vm {
 	bool has_vfio; /* vfio.c */
 
 	struct cb_hyperv hyperv; /* hyperv.c */
+	struct rcu_head rcu;
 };
 
 /* main.c */

@@ -116,7 +116,7 @@ static bool vm_free(struct cb_vm *vm)
 	if (vm->vcpu != vm->few)
 		kfree(vm->vcpu);
 	kfree(vm->few);
-	kvfree(vm);
+	kvfree_rcu(vm, rcu); /* trace.c goes from vCPUs to their VMs */
 	return true;
 }
 

@@ -122,12 +122,14 @@ s32 pic_inta(struct vm *vm, u32 *told)
 	return vector;
 }
 
-static void init_command(struct corbel_pic *s, u8 val)
+/* Edges seen so far are forgotten. Returns the lines of which nobody will write an EOI. */
+static u32 init_command(struct corbel_pic *s, u8 val)
 {
+	u32 ended = (s->irr & ~s->elcr) | s->isr;
 	bool icw4 = val & ICW1_ICW4;
 
 	*s = (struct corbel_pic){
-	    .irr = s->irr & s->elcr, /* edges seen so far are forgotten */
+	    .irr = s->irr & s->elcr,
 	    .irq_base = s->irq_base,
 	    .init_state = 1,
 	    .init4 = icw4,
@@ -136,6 +138,7 @@ static void init_command(struct corbel_pic *s, u8 val)
 	    .elcr = s->elcr,
 	    .elcr_mask = s->elcr_mask,
 	};
+	return ended;
 }
 
 /* Returns the line whose service has ended, as a bit. */
@@ -165,7 +168,7 @@ static u32 end_of_interrupt(struct corbel_pic *s, u8 val)
 static u32 write_command(struct corbel_pic *s, u8 val)
 {
 	if (val & ICW1) {
-		init_command(s, val);
+		return init_command(s, val);
 	} else if (val & OCW3) {
 		if (val & OCW3_POLL)
 			s->poll = 1;
@@ -242,6 +245,7 @@ u32 pic_access(struct vm *vm, u16 port, bool in, u8 *val)
 
 	lock_acquire(&p->lock);
 	imr = p->chip[0].imr;
+	p->comes = p->asleep;
 	if (likely(!p->asleep)) {
 		told = access_port(p, port, in, val);
 		if (imr & ~p->chip[0].imr & 1)
@@ -280,7 +284,7 @@ static u64 set_line(struct pic *p, u32 line, bool level, bool may_sleep)
 	else if (level && !(s->last_irr & bit))
 		s->irr |= bit;
 	s->last_irr = level ? s->last_irr | bit : s->last_irr & ~bit;
-	p->asleep = may_sleep && imr == 0xffff;
+	p->asleep = may_sleep && imr == 0xffff && !p->comes;
 	if (p->asleep)
 		ret |= CORBEL_PIC_SLEEPS;
 	if (s->imr & bit)

@@ -17,6 +17,7 @@ struct pic {
 	u32 wanted;  /* what dom0 asked to be told of what happens, as PIC_TELL has it */
 	bool intr;   /* as the boot CPU was told last */
 	bool asleep; /* lines may have changed: CORBEL_PIC_SLEEPS */
+	bool comes;  /* the guest has found them asleep, and is to do its access again */
 };
 
 void pic_init(struct pic *p);

@@ -238,6 +238,14 @@ static void test_told(void)
 	CHECK(!told, "who has not asked for a line's end, or the mask, does not hear of it");
 	line(4, true), inta(), out(0x20, 0x20);
 	CHECK(told == 0x10, "who has does");
+	told = 0;
+	line(4, false), line(4, true), out(0x20, 0x11);
+	CHECK(told == 0x10 && !intr(), "also of an edge that ICW1 forgets");
+	init(1);
+	told = 0;
+	line(4, true), inta(), out(0x20, 0x11);
+	CHECK(told == 0x10, "and of what was in service then");
+	told = 0x10;
 	boot_cpu.page = (struct corbel_vcpu_page __shared *)&page;
 	pic_tell(&boot_cpu, 0);
 	CHECK(!boot_cpu.stop_reason, "nothing to tell does not stop a vCPU");
@@ -282,6 +290,8 @@ static void test_sleep(void)
 	CHECK(chip(0)->imr == 0xff && in(0x20) == 0xa5 && told == CORBEL_PIC_ASLEEP,
 	      "and has done nothing");
 	line(5, true);
+	CHECK(!(call(CORBEL_PIC_LINE, 6, false, true) & CORBEL_PIC_SLEEPS),
+	      "awake again, they do not fall asleep before that");
 	pic_access(&vm, 0x21, false, &val);
 	CHECK(chip(0)->imr == 0 && intr() && inta() == 0x24,
 	      "after a line's call that wakes them it is done");

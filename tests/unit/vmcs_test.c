@@ -69,12 +69,12 @@ static u32 given; /* of the pool */
 
 void *pool_alloc(u32 order, struct account *acct)
 {
-	return &regions[given++];
+	return &regions[__atomic_fetch_add(&given, 1, __ATOMIC_RELAXED)];
 }
 
 void pool_free(void *p, u32 order, struct account *acct)
 {
-	given--;
+	__atomic_fetch_sub(&given, 1, __ATOMIC_RELAXED);
 }
 
 static bool fake_ptrld(hpa_t at)
