@@ -38,7 +38,7 @@ def trace_cmd(m):
 
 def bcc(m):
     status, out = seen_from(m, "(argdist-bpfcc -c -C 't:kvm:kvm_exit():u32:args->exit_reason' -i 60 -d 60 & "
-                               'for n in 1 2 3 4 5 6; do sleep 10; ./firecracker > /dev/null; done; wait)', 400)
+                               'for n in 1 2 3 4 5 6; do sleep 10; ./firecracker > /dev/null || exit 1; done; wait)', 400)
     ok(status == 0, 'argdist-bpfcc: guests do as without it', out)
     ok(re.search(r'(?m)^\s+\d+ +args->exit_reason = ', out), 'argdist-bpfcc: it has their exits by their reasons', out)
 

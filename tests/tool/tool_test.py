@@ -351,6 +351,19 @@ def test_all():
     corbel("create", config("hung"))
     os.kill(guests()["hung"]["pid"], signal.SIGSTOP)
     check(fails(corbel("shutdown", "--destroy", "hung"), "cannot be told to shut down: it is ended") and not guests("--all"), "and shutdown --destroy of one")
+    corbel("create", config("busy"))
+    wait(lambda: "guest ready" in log("busy"))
+    with open(f"{RUN}/busy/lock") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        p = subprocess.Popen([CORBEL, "shutdown", "--destroy", "--timeout=60", "busy"], env=ENV, stderr=subprocess.PIPE, text=True)
+        time.sleep(12)
+    check(wait(lambda: "powerdown_request" in open(f"{RUN}/busy/vmm.log").read(), PATIENCE), "one on which another command works is told behind that")
+    for _ in range(5):
+        corbel("console", "--timeout=1", "busy", stdin="q")
+        if wait(lambda: "busy" not in guests(), 2):
+            break
+    err = rest_of(p, 90)
+    check(p.returncode == 0 and "it is ended" not in err, "and not ended before the time is over", err)
     check(corbel("shutdown", "--all", "--wait").returncode == 0 and corbel("reboot", "--all").returncode == 0, "of nobody")
     for args in ("shutdown",), ("shutdown", "--all", "x"), ("reboot",), ("reboot", "--all", "x"):
         check(fails(corbel(*args), "of one guest or --all", code=2), " ".join(args))

@@ -440,10 +440,15 @@ static int shutdown_one(const struct opts *o, const char *name, long end)
 	struct guest mine, told;
 	bool runs = !cfg_bad_name(name) && !guest_load(name, &mine) && mine.alive;
 
-	if (!press_button(name, &told))
-		return o->wait ? wait_shutdown(o, &told, end) : 0;
-	/* Its VMM does not answer, or has another at work. */
-	return runs && o->destroy ? cut_deaf(&mine, 0) : 1;
+	while (press_button(name, &told)) {
+		if (!runs || !o->destroy)
+			return 1;
+		/* Its VMM does not answer; or another command works on it, which may end in time.
+		 */
+		if (told.lock != -EBUSY || now_ms() >= end)
+			return cut_deaf(&mine, 0);
+	}
+	return o->wait ? wait_shutdown(o, &told, end) : 0;
 }
 
 /* Each by a process of its own, so that one that hangs takes no time of the others. */

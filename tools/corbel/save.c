@@ -256,10 +256,13 @@ static int sync_directory(const char *path)
 
 int keep_file(int fd, const char *tmp, const char *path, char *err)
 {
-	if (!fsync(fd) && !rename(tmp, path) && !sync_directory(path))
-		return 0;
-	snprintf(err, 128, "%s: %s", path, strerror(errno));
-	return -1;
+	if (fsync(fd) || rename(tmp, path)) {
+		snprintf(err, 128, "%s: %s", path, strerror(errno));
+		return -1;
+	}
+	if (sync_directory(path)) /* what was there is gone, and this is whole */
+		warning("%s: a power cut may lose its name: %s", path, strerror(errno));
+	return 0;
 }
 
 /* The guest ends only when its file is safe. 0, or 1 told. */
@@ -454,7 +457,9 @@ int cmd_dump_core(struct opts *o)
 	catch_signals();
 	fd = begin_file(o->args[1], tmp);
 	if (fd >= 0 && (dump_memory(&q, fd, err) || keep_file(fd, tmp, o->args[1], err))) {
-		ret = fail("%s: no core: %s", g.name, err);
+		ret = fail("%s: no core: %s; if QEMU was at work it is still, and the guest stands "
+			   "still until it is through",
+			   g.name, err);
 		unlink(tmp);
 	}
 	if (fd >= 0)
