@@ -197,12 +197,12 @@ static void amdvi_attach(struct iommu_unit *u, u16 device, const struct pt *doma
 	amdvi_flush_irqs(u, device); /* which the entry led to */
 }
 
-/* An IOAPIC has no other way to interrupt. */
+/* An IOAPIC has no other way to interrupt; dom0 attaches no device that is not PCI's. */
 static void amdvi_bar(struct iommu_unit *u, u16 device)
 {
 	u64 *e = u->root + device * DTE_WORDS;
 
-	if (device >= u->devices_nr)
+	if (device >= u->devices_nr || u->rights[device] & IOMMU_ACPI)
 		return;
 	WRITE_ONCE(e[0], DTE_V | DTE_TV);
 	if (!(u->rights[device] & IOMMU_SPECIAL))

@@ -55,7 +55,7 @@ struct iommu_unit {
 	u64 *irqs;	/* VT-d: a table of interrupts, 2^16 entries of 16 bytes, or NULL */
 	u64 *log;	/* AMD-Vi: a page of 256 events, of 16 bytes */
 	u32 devices_nr; /* AMD-Vi: entries of the device table, of 32 bytes */
-	const u8 *rights; /* AMD-Vi: of dom0's devices, see struct iommu_table */
+	const u16 *rights; /* AMD-Vi: of dom0's devices, see struct iommu_table */
 };
 #define IOMMU_QUEUE 256u
 

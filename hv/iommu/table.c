@@ -151,7 +151,7 @@ static u32 entry_size(const u8 *e, u32 left)
 	return size <= left ? size : 0;
 }
 
-static bool add_devices(struct iommu_table *out, u16 first, u16 last, u8 flags)
+static bool add_devices(struct iommu_table *out, u16 first, u16 last, u16 flags)
 {
 	if (last < first)
 		return false;
@@ -171,8 +171,9 @@ static bool read_entry(struct entries *s, const u8 *e)
 		return add_devices(s->out, 0, 0xffff, flags);
 	case DEV_ONE:
 	case DEV_EXT_ONE:
-	case DEV_HID:
 		return add_devices(s->out, id, id, flags);
+	case DEV_HID:
+		return add_devices(s->out, id, id, flags | IOMMU_ACPI);
 	case DEV_START:
 	case DEV_EXT_START:
 		s->first = id;

@@ -24,8 +24,9 @@ struct iommu_table {
 
 	/* AMD-Vi: the last device id named, and what each may raise beside common interrupts */
 	u16 last_id;
-	u8 rights[IOMMU_DEVICES]; /* flags of the IVHD's entries */
-#define IOMMU_SPECIAL BIT(3)	  /* reserved among them: an IOAPIC or HPET interrupts by that id */
+	u16 rights[IOMMU_DEVICES]; /* flags of the IVHD's entries, IOMMU_x */
+#define IOMMU_SPECIAL BIT(3) /* reserved among them: an IOAPIC or HPET interrupts by that id */
+#define IOMMU_ACPI    BIT(8) /* a device that ACPI names, and PCI does not */
 };
 
 /*
