@@ -4,8 +4,9 @@
 import os
 import re
 import sys
+import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.machine import Machine, build_file
+from lib.machine import PATIENCE, Machine, build_file
 from lib.report import main, need, ok
 from lib.screen import monitor
 
@@ -17,13 +18,15 @@ MISC = '0x8c'  # a physical address, of a page
 
 def idle_cpu(m):
     """Stop the machine while a CPU is halted -> its number. That is in the hypervisor: HLT of all others exits."""
-    for _ in range(100):
+    end = time.monotonic() + 5 * PATIENCE  # it has just booted
+    while time.monotonic() < end:
         monitor(m.base, 'stop')
         cpus = re.split(r'CPU#(\d+)', monitor(m.base, 'info registers -a'))[1:]
         idle = [number for number, text in zip(cpus[::2], cpus[1::2]) if re.search(r'\bHLT=1', text)]
         if idle:
             return idle[-1]
         monitor(m.base, 'cont')
+        time.sleep(0.02)
     return None
 
 
