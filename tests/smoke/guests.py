@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib import seen
 from lib.gdb import HARDWARE, SOFTWARE, WATCH, Gdb
-from lib.guest import COMPLAINTS, answers, shell, told
+from lib.guest import COMPLAINTS, answers, shell, snapshots, told
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok
 
@@ -107,18 +107,6 @@ def found(m, name, hypervisor):
     ok(clock == CLOCKS[hypervisor], f'{name}: and has its clock', clock)
     timers = m.out_of('grep -c "Clock Event Device: Hyper-V clockevent" /proc/timer_list; true', 10, 'demo# ')
     ok(timers == ('2' if hypervisor.endswith('Hyper-V') else '0'), f'{name}: and its timers', timers)
-
-
-def snapshots(m, name):
-    """What the guest has done since savevm has not been done after loadvm."""
-    m.out_of('mark=saved; echo saved > /run/mark', 10, 'demo# ')
-    told(m, f'{name}: savevm', 'savevm one')
-    answers(m, f'{name}: savevm: the guest goes on')
-    m.out_of('mark=later; echo later > /run/mark', 10, 'demo# ')
-    told(m, f'{name}: loadvm', 'loadvm one')
-    answers(m, f'{name}: loadvm: the guest goes on')
-    out = m.out_of('echo $mark $(cat /run/mark)', 10, 'demo# ')
-    ok(out == 'saved saved', f'{name}: loadvm: from where it was saved', out)
 
 
 def migrates(m, name, qemu):

@@ -7,7 +7,7 @@ import re
 import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 from lib import report, seen
-from lib.guest import COMPLAINTS, answers, shell, told
+from lib.guest import COMPLAINTS, answers, shell, snapshots, told
 from lib.machine import Machine, build_file
 from lib.report import main, need, ok, skip
 
@@ -166,14 +166,7 @@ def qemu32():
             m.out_of(f'export TMPDIR=/run; {{ {VERBS.format(qemu)}{LISTENS.format(to)} & }}')
         m.send(VERBS.format('qemu32') + '-serial mon:stdio\r')
         shell(m, f'{name}: a guest boots', 120)
-        m.out_of('mark=saved; echo saved > /run/mark', 10, 'demo# ')
-        told(m, f'{name}: savevm', 'savevm one')
-        answers(m, f'{name}: savevm: the guest goes on')
-        m.out_of('mark=later; echo later > /run/mark', 10, 'demo# ')
-        told(m, f'{name}: loadvm', 'loadvm one')
-        answers(m, f'{name}: loadvm: the guest goes on')
-        out = m.out_of('echo $mark $(cat /run/mark)', 10, 'demo# ')
-        ok(out == 'saved saved', f'{name}: loadvm: from where it was saved', out)
+        snapshots(m, name)
         m.send('reboot -f\r')
         shell(m, f'{name}: reboot: the guest boots again', 120)
         told(m, f'{name}: system_reset', 'system_reset')
