@@ -9,6 +9,8 @@ from lib.machine import Machine
 from lib.report import main, ok
 
 ICOUNT = ['-icount', 'shift=0,sleep=off']
+# Joining pages to a huge one is 4.2 million instructions, done once for each and minutes after they were touched: not what is measured.
+ASIDE = 'echo 1000000000 > /sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs'
 EIGHT, EIGHT_DOM0 = 2200000, 180
 LOOK = "corbel stat --json > /run/a; corbel top --json --delay {0} --iterations 2 > /run/t; corbel stat --json > /run/b; " \
        "for f in a b t; do tr -d ' \\n' < /run/$f; echo; done"
@@ -30,16 +32,15 @@ def quiet():
         driver = 'cat /sys/devices/system/cpu/cpuidle/current_driver'
         out = m.out_of(f'{driver}; modprobe -r corbel; {driver}; modprobe corbel; {driver}')
         ok(out.split() == ['corbel', 'none', 'corbel'], 'quiet: dom0 idles as the module says, while it is there', out)
-        m.sh('sleep 60', 60)  # what dom0 does after its boot
+        m.sh(f'sleep 60; {ASIDE}', 60)  # what dom0 does after its boot
         n, exits, why = look(m, 300)
         ok(n <= 60000, f'quiet: without a guest {n} instructions are executed in a second, 60000 at most', why)
         ok(exits['dom0'] <= 14, f'quiet: dom0 exits {exits["dom0"]:.0f} times a second ({why}), 14 at most')
         m.out_of('sed -e "s/^vcpus.*/vcpus = 1/; s/^memory.*/memory = 96/; /^disk/d; /^vif/d" /etc/corbel/demo.cfg > /run/q.cfg; '
                  'corbel create /run/q.cfg', 100)
         m.sh('sleep 60', 60)
-        # what dom0 does once, of its own accord (some 4 million instructions), is in one of them at most
-        n, exits, why = min((look(m, 100) for _ in range(2)), key=lambda seen: seen[0])
-        ok(n <= 270000, f'quiet: with an idle guest {n}, 270000 at most', why)
+        n, exits, why = look(m, 200)
+        ok(n <= 250000, f'quiet: with an idle guest {n}, 250000 at most', why)
         ok(exits['dom0'] <= 32, f'quiet: dom0 exits {exits["dom0"]:.0f} times a second beside it ({why}), 32 at most')
         ok(0 < exits['demo'] <= 30, f'quiet: and the guest {exits["demo"]:.0f} times, 30 at most')
         pool = next(vm['pool_bytes'] for vm in json.loads(m.out_of('corbel list --json')) if vm['name'] == 'demo')
@@ -53,7 +54,7 @@ def eight():
         for i in range(8):
             m.out_of(f'sed -e "s/^name.*/name = \\"q{i}\\"/; s/^vcpus.*/vcpus = 1/; s/^memory.*/memory = 96/; /^disk/d; /^vif/d" /etc/corbel/demo.cfg '
                      f'> /run/q.cfg; corbel create /run/q.cfg', 100)
-        m.sh('sleep 60', 100)
+        m.sh(f'sleep 60; {ASIDE}', 100)
         n, exits, why = look(m, 60)
         guests = sorted(exits[f'q{i}'] for i in range(8))
         ok(n <= EIGHT, f'eight: with eight idle guests {n} instructions are executed in a second, {EIGHT} at most')
