@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 16u
+#define CORBEL_ABI_VERSION 17u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u

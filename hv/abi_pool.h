@@ -49,6 +49,7 @@ struct corbel_vcpu_stat {
 	uint32_t id, vm, index, apic_id;
 	uint32_t state, cpu, weight, cap, period_us, budget_us; /* these: CORBEL_POOL_BUDGET */
 	struct corbel_cpus affinity, runs_on;			/* where its pool lets it run */
+	uint64_t number;					/* as HC_VCPU_CREATE has given it */
 	uint64_t runtime_ns, steal_ns; /* ran; was runnable but did not run */
 	/* by hv exit reason, names in corbel_exit_names */
 	uint64_t exits_total, exits[CORBEL_EXIT_STATS];

@@ -25,9 +25,9 @@ struct corbel_query {  /* STAT and LOG_READ */
 };
 #define CORBEL_QUERY_LOG 0x100u
 struct corbel_sched_set {
-	uint32_t vcpu, weight;
+	uint64_t vcpu; /* its number */
+	uint32_t weight, cap;
 	struct corbel_cpus affinity; /* empty: as it is */
-	uint32_t cap, pad;
 };
 struct corbel_sched_vm {
 	uint32_t vm, weight, cap, pad;

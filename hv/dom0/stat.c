@@ -116,6 +116,7 @@ static s64 stat_vcpu(const struct vcpu *v, struct corbel_vcpu_stat *s)
 	    .budget_us = v->sched.budget.terms,
 	    .affinity = v->sched.affinity,
 	    .runs_on = v->sched.allowed,
+	    .number = v->number,
 	    .runtime_ns = tsc_to_ns(sched_runtime(&v->sched, now)),
 	    .steal_ns = tsc_to_ns(sched_steal(&v->sched, now)),
 	    .exits_total = v->exits_total,

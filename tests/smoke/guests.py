@@ -332,6 +332,15 @@ def linux_calls():
         status, out = m.sh('dmesg | grep -E "are refused|stall"')
         ok(status == 1, 'the hypervisor has taken all of that, and dom0 has CPU time enough', out)
 
+        m.out_of(f'{threads} taskset -p 3 ${{t##*/}} >/dev/null; done; sleep 2; corbel vcpu-pin g1 all 0')
+        last = vcpus(m, 'g1')[-1]['vcpu']
+        m.out_of(f'corbel vcpu-pin g1 {last} 1; corbel sched g1 --vcpu {last} --cap 60; sleep 1')
+        after = vcpus(m, 'g1')
+        ok([v['cpus'] for v in after] == ['0'] * last + ['1'] and [v['cap'] for v in after] == [0] * last + [60],
+           'corbel vcpu-pin, and sched of one vCPU: it is that one', after)
+        m.out_of(f'corbel vcpu-pin g1 all 0-1; corbel sched g1 --vcpu {last} --cap 0')
+        ok(all(v['cpus'] in ('all', '0-1') for v in vcpus(m, 'g1')), 'corbel vcpu-pin all: they may run on all CPUs again', vcpus(m, 'g1'))
+
         # what it has run beyond the cap when that was set may be charged for a while
         m.out_of('corbel sched g1 --cap 150 --weight 2048')
         after = vcpus(m, 'g1')

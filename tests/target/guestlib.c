@@ -139,11 +139,10 @@ u32 guest_run(struct guest *g, u32 ms)
 
 struct corbel_vcpu_stat *vcpu_stat(s64 number)
 {
-	u32 id = CORBEL_VCPU_ID(number);
 	static struct corbel_vcpu_stat s __attribute__((aligned(4096)));
 
 	for (u32 i = 0; hc(CORBEL_HC_STAT, CORBEL_STAT_VCPU, i, &s, sizeof(s)) > 0; i++)
-		if (s.id == id)
+		if (s.number == (u64)number)
 			return &s;
 	return NULL;
 }

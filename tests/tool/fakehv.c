@@ -2,10 +2,10 @@
 /*
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
  * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
- * set by CORBEL_IOC_SCHED, SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call; $FAKEHV_POOL
- * is the errno of the last. With $FAKEHV_FAST the tool's clock runs so many times as fast. With
- * $FAKEHV_FSYNC fsync() fails. While there is a file or directory $FAKEHV_FAIL no query is
- * answered; a file is gone with the first. $FAKEHV_LOOKS: the guest's vCPU 1 has run and waited
+ * set by CORBEL_IOC_SCHED (by id), SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call;
+ * $FAKEHV_POOL is the errno of the last. With $FAKEHV_FAST the tool's clock runs so many times as
+ * fast. With $FAKEHV_FSYNC fsync() fails. While there is a file or directory $FAKEHV_FAIL no query
+ * is answered; a file is gone with the first. $FAKEHV_LOOKS: the guest's vCPU 1 has run and waited
  * more at each look; $FAKEHV_COMES: it is another; $FAKEHV_REALTIME: it is of real time.
  */
 #define _GNU_SOURCE
@@ -23,6 +23,9 @@
 
 #include "../../dom0/kmod/devctl.h"
 #include "../../hv/abi.h"
+
+#define NUMBERS                                                                                    \
+	(77ul * CORBEL_MAX_VCPUS) /* and the id: a vCPU's number, as the hypervisor has it */
 
 static int device = -1;
 static const char log_text[] = "(hv) first line\n(hv) second line\n";
@@ -108,6 +111,7 @@ static int query(struct corbel_query *q)
 					.runs_on.word = {q->index < 2 ? 1ull << q->index : 6},
 					.period_us = 10000,
 					.budget_us = 4000,
+					.number = NUMBERS + 10 + q->index,
 					.runtime_ns = 1000000000,
 					.exits_total = 12 + q->index % 2,
 					.exits = {2, [8] = 10 + q->index % 2}};
@@ -209,11 +213,15 @@ static const char *set_text(const struct corbel_cpus *c)
 
 static int set_sched(const struct corbel_sched_set *s)
 {
-	if (s->vcpu < 12 && set_text(&s->affinity)[0] != '0') {
+	if (s->vcpu < NUMBERS) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (s->vcpu < NUMBERS + 12 && set_text(&s->affinity)[0] != '0') {
 		errno = EPERM;
 		return -1;
 	}
-	note("%u %u %s %u\n", s->vcpu, s->weight, set_text(&s->affinity), s->cap);
+	note("%lu %u %s %u\n", s->vcpu - NUMBERS, s->weight, set_text(&s->affinity), s->cap);
 	return 0;
 }
 

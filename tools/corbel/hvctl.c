@@ -144,7 +144,7 @@ int hv_log(uint64_t *seq, char *buf, size_t size)
 	return u.log.len;
 }
 
-int hv_sched(const struct corbel_sched_set *s)
+int hv_sched(const struct corbel_sched_set *s, unsigned int index)
 {
 	if (hv_need())
 		return -1;
@@ -155,14 +155,14 @@ int hv_sched(const struct corbel_sched_set *s)
 		     "and one of the "
 		     "CPUs must exist "
 		     "(see `corbel info')",
-		     s->vcpu, CORBEL_MAX_WEIGHT);
+		     index, CORBEL_MAX_WEIGHT);
 	else if (errno == EPERM)
 		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and "
 		     "only root may set "
 		     "this",
-		     s->vcpu);
+		     index);
 	else
-		fail("scheduling of vCPU %u: %s", s->vcpu, strerror(errno));
+		fail("scheduling of vCPU %u: %s", index, strerror(errno));
 	return -1;
 }
 

@@ -608,12 +608,12 @@ int cmd_vcpu_list(struct opts *o)
 static int apply_vcpu(const struct corbel_vcpu_stat *v, unsigned int weight,
 		      const struct corbel_cpus *affinity, unsigned int cap)
 {
-	struct corbel_sched_set s = {.vcpu = v->id, .weight = weight, .affinity = *affinity};
+	struct corbel_sched_set s = {.vcpu = v->number, .weight = weight, .affinity = *affinity};
 
 	if (cap > 100 && cap != CORBEL_MAX_CAP)
 		return fail("a vCPU has at most one CPU: its cap goes from 1 to 100");
 	s.cap = cap < 100 ? cap : 100;
-	return s.weight || !cpus_empty(&s.affinity) || s.cap ? hv_sched(&s) : 0;
+	return s.weight || !cpus_empty(&s.affinity) || s.cap ? hv_sched(&s, v->index) : 0;
 }
 
 int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus *affinity,
