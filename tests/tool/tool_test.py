@@ -776,14 +776,17 @@ def test_save():
     p = corbel("save", "--keep", "sav", state)
     check(p.returncode == 0 and guests()["sav"]["state"] in ("paused", "postmigrate"), "save --keep of a paused guest: it stays paused", f"{p} {guests()}")
     check(corbel("unpause", "sav").returncode == 0 and guests()["sav"]["state"] == "running", "until it is told to go on")
-    check(fails(corbel("snapshot", "sav", "t1"), "sav:"), "a snapshot needs a qcow2 disk, as the VMM says")
+    check(fails(corbel("snapshot", "sav", "t1"), "sav:") and fails(corbel("revert", "sav", "t1"), "no snapshot") and guests()["sav"]["state"] == "running",
+          "a snapshot needs a qcow2 disk, as the VMM says")
     corbel("destroy", "sav")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
     corbel("create", config("sav", f"type = 'hvm'\ndisk = ['{disk},qcow2,xvda,w']\n"))
     check(json.loads(corbel("snapshot", "--json", "sav").stdout) == [], "snapshot --json of none")
     check(corbel("snapshot", "sav", "t1").returncode == 0 and "t1" in corbel("snapshot", "sav").stdout, "snapshot")
     check([x["name"] for x in json.loads(corbel("snapshot", "--json", "sav").stdout)] == ["t1"], "snapshot --json")
-    check(corbel("revert", "sav", "t1").returncode == 0 and fails(corbel("revert", "sav", "t2"), "t2"), "revert")
+    check(corbel("snapshot", "sav").stdout.splitlines()[1].split()[0] == "t1", "snapshot of no tag lists them", corbel("snapshot", "sav").stdout)
+    check(corbel("revert", "sav", "t1").returncode == 0 and fails(corbel("revert", "sav", "t2"), "no snapshot t2"), "revert")
+    check(guests()["sav"]["state"] == "running", "revert to none: it runs on", guests())
     corbel("destroy", "sav")
 
 
@@ -1192,6 +1195,8 @@ def test_long():
             return f'{{"return": {{"status": "{"cancelled" if "migrate_cancel" in vmm.heard else "active"}", "ram": {{"transferred": {int(1000 * (time.time() - began))}}}}}}}\n'.encode()
         if command == "query-status":
             return b'{"return": {"status": "running"}}\n'
+        if command == "query-block":
+            return b'{"return": [{"inserted": {"ro": false, "image": {"snapshots": [{"name": "t1"}]}}}, {"inserted": {"ro": true}}, {}]}\n'
         return b'{"return": {}}\n'
 
     vmm = FakeVmm(answer)
