@@ -444,8 +444,9 @@ int guest_get(const char *name, bool must_live, struct guest *g)
 		return -1;
 	fd = g->lock;
 	if (guest_load(name, g)) {
-		fail("there is no guest %s; its last start failed (see %s/%s/vmm.log)", name,
-		     run_dir(), name);
+		fail("there is no guest %s; it was ended, or its last start failed (see "
+		     "%s/%s/vmm.log)",
+		     name, run_dir(), name);
 	} else if (must_live && !g->alive) {
 		fail("%s has ended; `corbel start' or `corbel create' starts it again", name);
 		guest_show_log(name);
