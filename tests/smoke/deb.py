@@ -249,16 +249,26 @@ def efi_image():
         sbat = open(f'{there}/sbat').read()
         ok(re.search(r'^sbat,.*\ngrub,\d+,(.*\n)+corbel,1,', sbat), 'image: .sbat names GRUB by its generation, and us', sbat)
         os.remove(f'{there}/initrd.img-6.1.0-10-amd64')
-        with open('dom0/debian/efi-image.postrm') as f:
-            hook = f.read().replace('/usr/sbin/', f'{there}/').replace('! corbel', f'! {there}/corbel')
-        for key_is, want in (key, [0, '6.1.0-9']), (f'KEY={there}/none CERT={there}/pem\n', [0, '6.1.0-9']):
+        shutil.copy('dom0/efi-image', f'{there}/corbel-efi-image')
+
+        def hooked(which, settings):
+            with open(f'dom0/debian/efi-image.{which}') as f:
+                hook = f.read().replace('/usr/sbin/', f'{there}/')
             with open(f'{there}/settings', 'w') as f:
-                f.write(usual + key_is)
-            shutil.copy('dom0/efi-image', f'{there}/corbel-efi-image')
-            r = run('sh', '-c', hook, env=dict(os.environ, CORBEL_EFI_SETTINGS=f'{there}/settings', CORBEL_BOOT=there, TMPDIR=there))
-            image = open(out, 'rb').read()
-            ok([r.returncode, *re.findall(r'this is vmlinuz-([0-9.-]*)-amd64', image.decode('latin-1'))] == want and ('is as it was' in r.stdout) == ('none' in key_is),
-               f'image: where a kernel was removed it has the newest of the others{", and a failure is told" * ("none" in key_is)}', r.stdout)
+                f.write(usual + settings)
+            return run('sh', '-c', hook, env=dict(os.environ, CORBEL_EFI_SETTINGS=f'{there}/settings', CORBEL_BOOT=there, TMPDIR=there, PATH=f'{there}:{os.environ["PATH"]}'))
+
+        r = hooked('postrm', key)
+        image = open(out, 'rb').read()
+        ok(r.returncode == 0 and b'this is vmlinuz-6.1.0-9-amd64' in image and 'is as it was' not in r.stdout, 'image: where a kernel was removed it has the newest of the others', r.stdout)
+        for which in 'postrm', 'hook':
+            r = hooked(which, f'KEY={there}/none CERT={there}/pem\n')
+            ok(r.returncode == 0 and re.fullmatch(r'.*/none: not there.*is as it was.*\n', r.stdout) and open(out, 'rb').read() == image,
+               f'image: a failure of the {which} is told in a line, and is none of the package manager', r.stdout)
+            os.symlink('/dev/full', f'{out}.new')
+            r = hooked(which, key)
+            ok(r.returncode == 0 and re.fullmatch(r'.*: No space left on device; .*room for \d+ MiB beside the old one; .*is as it was.*call corbel-efi-image\n', r.stdout) and open(out, 'rb').read() == image,
+               f'image: where the EFI partition is full the {which} says so in a line, and the old one stays', r.stdout)
         for what, why, args, settings in (
                 ('a key without a certificate', 'not one of them', [], usual + f'KEY={there}/key\n'),
                 ('a key that is none', 'sbsign failed', [], usual + f'KEY={there}/pem CERT={there}/pem\n'),
