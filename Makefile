@@ -240,6 +240,9 @@ $(DISK)/%.base: dom0/mkdisk
 	READY="cpu-checker smartmontools thermald" dom0/mkdisk $* $@ qemu-system-x86 dkms libjson-c5
 $(DISK)/%.img: $(DISK)/%.base $(DEB)
 	BASE=$< dom0/mkdisk $* $@ $(BUILD)/deb/*.deb
+# The plain machine with the GRUB that Debian has for UEFI alone, which its own shell puts on the EFI partition.
+$(DISK)/%.efi: $(DISK)/%.base
+	BASE=$< dom0/mkdisk $* $@ grub-efi-amd64 efibootmgr
 # With the key of Debian's ovmf for DKMS, and what an image for Secure Boot is made with.
 OVMF_KEY := /usr/share/ovmf/PkKek-1-snakeoil
 $(DISK)/secureboot.img: $(DISK)/bookworm.base $(DEB)
@@ -305,7 +308,7 @@ test:
 	$(PYTHON) tests/run --build $(BUILD) $(TESTS)
 # And what is too costly for each run. Disks are made by root, for the tests that want them.
 wanted = $(if $(filter $(1),$(or $(TESTS),$(1))),$(2))
-DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/guest.cpio) \
+DISKS = $(if $(filter 0,$(shell id -u)),$(call wanted,disk,$(DEB) $(DISK)/bookworm.img $(DISK)/trixie.img $(DISK)/bookworm.efi $(DISK)/guest.cpio) \
 	$(call wanted,perf,$(BUILD)/observers.img) $(call wanted,others,$(BUILD)/rustvmm.cpio $(BUILD)/krun.img) $(call wanted,secureboot,$(DISK)/secureboot.img) $(call wanted,libvirt virshmove,$(DISK)/libvirt.img $(DISK)/guest.cpio) $(call wanted,libvirt,$(DISK)/libvirt13.img $(DISK)/desktop.img $(DISK)/trixie.base) \
 	$(call wanted,cloud,$(DISK)/libvirt.img $(DISK)/cloud.img))
 test-full: $(BUILD)/qemu10.cpio $(BUILD)/qemu32.cpio $(BUILD)/gvisor.cpio $(BUILD)/stressng.cpio $(BUILD)/xen.cpio $(BUILD)/strangers.cpio $(BUILD)/selftests-rest.cpio $(BUILD)/selftests13.cpio $(IMG)/assigned.cpio $(DISKS)

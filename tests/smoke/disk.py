@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The packages on a Debian machine's disk: dom0 by systemd and GRUB, a guest, a kernel update, purge. Part of `make test-full`.
 
-Needs build/disk/bookworm.img, trixie.img (make dom0-disk, as root) and guest.cpio; parts whose disk is not there are skipped.
+Needs build/disk/bookworm.img, trixie.img (make dom0-disk, as root), bookworm.efi and guest.cpio; parts whose disk is not there are skipped.
 """
 import os
 import re
@@ -139,7 +139,7 @@ def purges(m):
     before = complaints(m)
     m.out_of('rm -f /etc/corbel/g.cfg; DEBIAN_FRONTEND=noninteractive apt-get -qq purge -y "^corbel-.*" > /run/apt.log 2>&1 || { tail -n 30 /run/apt.log; false; }', 1200)
     reboots(m, 'without the packages it starts')
-    out = m.out_of('find / -xdev -iname "*corbel*" ! -path "/var/cache/*" ! -path "/var/lib/apt/*" ! -path "/var/log/*"; grep -i corbel /boot/grub/grub.cfg; '
+    out = m.out_of('find / $(findmnt -n -o TARGET /boot/efi) -xdev -iname "*corbel*" ! -path "/var/cache/*" ! -path "/var/lib/apt/*" ! -path "/var/log/*"; grep -i corbel /boot/grub/grub.cfg; '
                    'test -e /dev/corbel && echo /dev/corbel; true', 60)
     ok(not out, f'{m.label}: nothing of them is left', out)
     more = sorted(before - complaints(m))
@@ -177,13 +177,21 @@ def next_version(there):
     return version, later
 
 
-def debian12_install():
+def has_grub_efi(m):
+    """As Debian's installer leaves it: the firmware has an entry for Debian's GRUB, and nothing else is there to start."""
+    m.out_of('mkdir -p /boot/efi && echo "LABEL=ESP /boot/efi vfat umask=0077 0 0" >> /etc/fstab && systemctl daemon-reload && mount /boot/efi && '
+             'grub-install > /run/grub.log 2>&1 && rm -r /boot/efi/EFI/BOOT || { cat /run/grub.log; false; }', 120)
+    out = m.out_of('ls /boot/efi/EFI; efibootmgr', 10)
+    ok(out.startswith('debian') and re.search(r'^Boot[0-9A-F]{4}\* debian', out, re.M), f'{m.label}: the firmware starts its grub-efi', out)
+
+
+def plain_install(label, disk, firmware='bios'):
     """As README has it: into a Debian that runs. Then our next version comes, and a newer kernel, and all of it goes again.
 
-    By far the longest part: the module is compiled in the emulator, three times.
+    By far the longest parts: the module is compiled in the emulator, three times.
     """
-    if not os.path.exists(build_file('disk/bookworm.base')):
-        return skip('Debian 12, plain', 'making its disk needs root')
+    if not os.path.exists(build_file(f'disk/{disk}')):
+        return skip(label, 'making its disk needs root')
     with tempfile.TemporaryDirectory(dir=build_file('')) as there:
         version, later = next_version(there)
         for archive, debs in ('now', build_file('deb')), ('next', f'{there}/later'):
@@ -191,9 +199,11 @@ def debian12_install():
             with open(f'{there}/{archive}.cpio', 'wb') as out:
                 subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc'], input=names.encode(), stdout=out, cwd=debs, check=True)
         drives = [o for a in ('now', 'next') for o in ('-drive', f'file={there}/{a}.cpio,format=raw,if=virtio,readonly=on')]
-        with machine('Debian 12, plain', 'bookworm.base', devices=drives) as m:
+        with machine(label, disk, devices=drives, firmware=firmware) as m:
             boots(m, 'plain Debian starts')
             ok(m.out_of('[ -e /dev/corbel ] || [ -s /sys/hypervisor/type ] || echo plain', 10) == 'plain', f'{m.label}: and is no dom0')
+            if firmware == 'uefi':
+                has_grub_efi(m)
             m.out_of('for d in c d; do mkdir -p /root/vd$d && cd /root/vd$d && cpio -idm --quiet < /dev/vd$d; done; cd', 60)
             installs(m, '/root/vdc/*.deb')
             reboots(m, 'with the packages installed it starts')
@@ -207,6 +217,18 @@ def debian12_install():
             runs_guest(m)
             m.out_of('rm -r /root/vd?')
             purges(m)
+
+
+def debian12_install():
+    plain_install('Debian 12, plain', 'bookworm.base')
+
+
+def debian12_uefi_install():
+    plain_install('Debian 12, plain, UEFI', 'bookworm.efi', 'uefi')
+
+
+def debian13_install():
+    plain_install('Debian 13, plain', 'trixie.base')
 
 
 def debian12_strict():
@@ -296,4 +318,4 @@ def reproducible():
         ok(debs and not other, 'they are the same to the bit', other)
 
 
-main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_install, debian13_update)
+main(reproducible, debian12, debian12_strict, debian12_uefi, debian13, debian13_uefi, run_disk, debian12_install, debian12_uefi_install, debian13_install, debian13_update)
