@@ -295,7 +295,9 @@ struct cb_vm {
 	/* msrs.c; under lock */
 	struct corbel_msr_filter *msr_filter; /* a page, or NULL; so are its bitmaps */
 	u32 msr_exits;			      /* KVM_MSR_EXIT_REASON_x */
-	struct corbel_pmu_filter *pmu_filter; /* pmu.c; under lock; a page, or NULL */
+	/* pmu.c; under lock: a page, or NULL; the latter is set before there is an id */
+	struct corbel_pmu_filter *pmu_filter;
+	bool no_pmu;
 
 	/* irqchip.c */
 	enum cb_irqchip_kind irqchip;

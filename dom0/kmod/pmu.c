@@ -18,8 +18,23 @@ static int tell_filter(const struct cb_vm *vm, u32 id, const struct corbel_pmu_f
 	return r < 0 ? cb_account_refused(vm->account, r, 0) : 0;
 }
 
+static int tell_none(const struct cb_vm *vm, u32 id)
+{
+	struct corbel_pmu_filter *f = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	f->action = CORBEL_PMU_NONE;
+	r = tell_filter(vm, id, f);
+	free_page((unsigned long)f);
+	return r;
+}
+
 int cb_pmu_realize(const struct cb_vm *vm, u32 id)
 {
+	if (vm->no_pmu)
+		return tell_none(vm, id);
 	return vm->pmu_filter ? tell_filter(vm, id, vm->pmu_filter) : 0;
 }
 
@@ -33,7 +48,8 @@ static int replace_locked(struct cb_vm *vm, struct corbel_pmu_filter *f)
 	int r;
 
 	lockdep_assert_held(&vm->lock);
-	r = vm->id ? tell_filter(vm, vm->id, f) : 0;
+	/* without a PMU there is nothing that could count */
+	r = vm->id && !vm->no_pmu ? tell_filter(vm, vm->id, f) : 0;
 	if (r) {
 		free_page((unsigned long)f);
 		return r;
@@ -74,33 +90,23 @@ int cb_pmu_set_filter(struct cb_vm *vm, const struct kvm_pmu_event_filter __user
 	}
 	sort(f->event, f->count, sizeof(u64), compare_events, NULL);
 	mutex_lock(&vm->lock);
-	if (vm->pmu_filter && vm->pmu_filter->action == CORBEL_PMU_NONE) {
-		free_page((unsigned long)f); /* there is nothing that could count */
-		r = 0;
-	} else {
-		r = replace_locked(vm, f);
-	}
+	r = replace_locked(vm, f);
 	mutex_unlock(&vm->lock);
 	return r;
 }
 
-/* Before there are vCPUs. */
+/* Before there are vCPUs. A filter that has been set stays, for whoever may count after all. */
 int cb_pmu_set_capability(struct cb_vm *vm, u64 how)
 {
-	struct corbel_pmu_filter *f;
 	int r = -EINVAL;
 
 	if (!cb_has_pmu() || how & ~(u64)KVM_PMU_CAP_DISABLE)
 		return -EINVAL;
-	f = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!f)
-		return -ENOMEM;
-	f->action = how ? CORBEL_PMU_NONE : CORBEL_PMU_ALL;
 	mutex_lock(&vm->lock);
-	if (vm->id)
-		free_page((unsigned long)f);
-	else
-		r = replace_locked(vm, f);
+	if (!vm->id) {
+		vm->no_pmu = how;
+		r = 0;
+	}
 	mutex_unlock(&vm->lock);
 	return r;
 }
