@@ -1667,6 +1667,13 @@ def check_json(env):
               (got["error"] is None) == want["good"], f"create --check --json of {text!r}", p)
     p = corbel("create", "--check", "--json", f"{DIR}/none.cfg")
     check(p.returncode == 1 and "No such file" in json.loads(p.stdout or "{}").get("error", ""), "of a file that is not there", p)
+    for c in "domid", "domname", "block-list", "network-list", "pci-list", "snapshot", "starts-again", "uptime", "vcpu-list", "list", "stat":
+        p = corbel(c, "--json", "nobody", env=dict(env, FAKEHV_LOOKS="1"))
+        said = json.loads(p.stdout or "{}").get("error")
+        check(p.returncode == (2 if c == "starts-again" else 1) and said and p.stderr == f"corbel: {said}\n", f"{c} --json of nobody tells it there, too", p)
+    p = corbel("domid", "--json", env=env)
+    check(p.returncode == 2 and "argument is missing" in json.loads(p.stdout or "{}").get("error", ""), "and what is missing on the command line", p)
+    check(corbel("domid", "nobody", env=env).stdout == "", "but to people not twice")
 
 
 def check_top(env):

@@ -338,6 +338,8 @@ void warning(const char *fmt, ...)
 	va_end(ap);
 }
 
+static bool json_written;
+
 /* JSON is UTF-8, which what names and paths are made of need not be. */
 static void print_formed(struct json_object *o, int form)
 {
@@ -347,6 +349,7 @@ static void print_formed(struct json_object *o, int form)
 		printf("%s\n", printable(text, true));
 	free(text);
 	json_object_put(o);
+	json_written = true;
 }
 
 void print_json(struct json_object *o)
@@ -560,6 +563,19 @@ static bool takes_guest(const struct command *c)
 	       c->run != cmd_start && c->run != cmd_starts_again;
 }
 
+/* Who reads JSON is told there, too, why there is none. */
+static int tell_failure(const struct opts *o, int err)
+{
+	struct json_object *json;
+
+	if (!err || !o->json || json_written)
+		return err;
+	json = json_object_new_object();
+	json_object_object_add(json, "error", json_object_new_string(failure_text()));
+	print_json(json);
+	return err;
+}
+
 static int run_command(const struct command *c, int argc, char **argv)
 {
 	struct argp argp = {
@@ -577,11 +593,11 @@ static int run_command(const struct command *c, int argc, char **argv)
 		fail("%s: %s; right is: corbel %s %s", c->name,
 		     o.nargs < c->min ? "an argument is missing" : "too many arguments", c->name,
 		     c->args);
-		return 2;
+		return tell_failure(&o, 2);
 	}
 	if (o.nargs && takes_guest(c))
 		o.args[0] = guest_of_id(o.args[0]);
-	err = c->run(&o);
+	err = tell_failure(&o, c->run(&o));
 	if (fflush(stdout) || ferror(stdout))
 		return fail("cannot write the output: the disk is full or the reader is gone");
 	return err;

@@ -168,11 +168,12 @@ int cmd_uptime(struct opts *o)
 		shown++;
 	}
 	free(g);
-	if (all)
-		print_json(all);
-	if (n < 0)
-		return 1;
-	return o->nargs && !shown ? fail("there is no guest %s that runs", o->args[0]) : 0;
+	if (n >= 0 && o->nargs && !shown)
+		n = -fail("there is no guest %s that runs", o->args[0]);
+	if (all && n >= 0)
+		print_json(json_object_get(all));
+	json_object_put(all);
+	return n < 0;
 }
 
 /* ---- vCPUs ---- */
