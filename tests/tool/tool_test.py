@@ -767,6 +767,13 @@ def test_save():
     check(p.returncode == 1 and "sav" in p.stderr, "restore of half a file fails", p.stderr)
     corbel("destroy", "sav")
     corbel("create", config("sav"))
+    pid = guests()["sav"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    saver = subprocess.Popen([CORBEL, "save", "--keep", "sav", state], env=ENV)
+    wait(lambda: os.path.getsize(f"{RUN}/sav/lock") > 0)
+    shown = guests()["sav"]["state"]
+    os.kill(pid, signal.SIGCONT)
+    check(shown == "saving" and saver.wait() == 0 and guests()["sav"]["state"] == "running", "a guest that is being saved is shown so, until it is", shown)
     check(fails(corbel("save", "sav", "/no/dir/x"), "cannot write") and guests()["sav"]["state"] == "running", "save to nowhere: it runs on")
     check(fails(corbel("save", "sav", DIR), "Is a directory") and guests()["sav"]["state"] == "running", "save to a directory: it runs on")
     p = corbel("save", "sav", f"{DIR}/lost", env={"LD_PRELOAD": FAKEHV, "FAKEHV_FSYNC": "1"})

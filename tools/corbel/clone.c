@@ -235,6 +235,7 @@ static int template_of_guest(const char *name, const char *path, const char *dir
 
 	if (guest_get(name, true, &g))
 		return 1;
+	guest_work(&g, "copying");
 	ret = qmp_need(&q, name) ? 1 : 0;
 	if (ret) {
 		guest_unlock(&g);

@@ -85,6 +85,12 @@ int guest_load(const char *name, struct guest *g);
 /* Lock, making the directory if asked. 0, or -1 told. */
 int guest_lock(const char *name, bool create, struct guest *g);
 void guest_unlock(struct guest *g);
+/*
+ * What is done with a locked guest, in a word, for who asks meanwhile; and who asks: false: nothing
+ * that has been told of.
+ */
+void guest_work(const struct guest *g, const char *word);
+bool guest_is_at_work(const char *name, char *word, size_t size);
 /* Load and lock a guest that must be alive, or may be dead. 0, or -1 told. */
 int guest_get(const char *name, bool must_live, struct guest *g);
 /* The calling process is about to become the VMM: record it. 0 or -1. */
@@ -157,7 +163,7 @@ struct json_object *qmp_member(struct json_object *o, const char *key);
 const char *qmp_text(struct json_object *o, const char *key);
 size_t qmp_count(struct json_object *o);
 struct json_object *json_pair(const char *key, struct json_object *value); /* {key: value} */
-/* "running", "paused" ... or "unresponsive". */
+/* "running", "paused" ... what guest_work() was told, or "unresponsive". */
 void qmp_status(const char *name, char *buf, size_t size);
 
 /* ---- net.c ---- */

@@ -194,6 +194,7 @@ int cmd_migrate(struct opts *o)
 		return fail("\"%s\" is not a machine's name", host);
 	if (guest_get(o->args[0], true, &g))
 		return 1;
+	guest_work(&g, "migrating");
 	s = run_ssh(o->ssh ? o->ssh : "ssh", host, &pid);
 	if (s >= 0) {
 		/* What ends ssh shows here; what ended this one in between would leave nobody. */

@@ -232,6 +232,8 @@ void qmp_status(const char *name, char *buf, size_t size)
 	const char *status;
 	char err[128];
 
+	if (guest_is_at_work(name, buf, size)) /* and has the socket */
+		return;
 	snprintf(buf, size, "unresponsive");
 	if (qmp_open(&q, name, STATUS_MS))
 		return;

@@ -309,6 +309,7 @@ int cmd_save(struct opts *o)
 
 	if (guest_get(o->args[0], true, &g))
 		return 1;
+	guest_work(&g, "saving");
 	catch_signals();
 	fd = begin_file(path, tmp);
 	ret = fd < 0 ? 1 : save_guest(o, &g, tmp, path, fd);
@@ -454,6 +455,7 @@ int cmd_dump_core(struct opts *o)
 
 	if (open_guest(o->args[0], &g, &q))
 		return 1;
+	guest_work(&g, "dumping");
 	catch_signals();
 	fd = begin_file(o->args[1], tmp);
 	if (fd >= 0 && (dump_memory(&q, fd, err) || keep_file(fd, tmp, o->args[1], err))) {

@@ -94,13 +94,15 @@ static void of_vmm(const char *name, struct traffic *t)
 
 void rows_traffic(struct row *r, int n)
 {
+	char word[16];
 	int i;
 
 	for (i = 0; i < n; i++) {
 		if (r[i].id && r[i].pid > 0)
 			of_taps(r[i].pid, &r[i].traffic);
 		if (r[i].managed && strcmp(r[i].state, "ended") &&
-		    strcmp(r[i].state, "unresponsive"))
+		    strcmp(r[i].state, "unresponsive") &&
+		    !guest_is_at_work(r[i].name, word, sizeof(word)))
 			of_vmm(r[i].name, &r[i].traffic);
 	}
 }
