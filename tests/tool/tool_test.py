@@ -953,6 +953,16 @@ def test_clone_pc():
     ids = [qmp(g, "query-vm-generation-id") for g in ("pc", "pc2")]
     check(all(ids) and ids[0] != ids[1], "and another generation id", ids)
     corbel("destroy", "pc2")
+    os.mkdir(f"{DIR}/slow")
+    with open(f"{DIR}/slow/cp", "w") as f:
+        f.write(f"#!/bin/sh\necho > '{DIR}/slow/began'\nexec sleep 30\n")
+    os.chmod(f"{DIR}/slow/cp", 0o755)
+    began, p = time.time(), subprocess.Popen([CORBEL, "clone", "pc", "pc9"], env=dict(ENV, PATH=f"{DIR}/slow:{ENV['PATH']}"), stderr=subprocess.PIPE, text=True)
+    wait(lambda: os.path.exists(f"{DIR}/slow/began"))
+    p.terminate()
+    err = p.communicate()[1]
+    check(p.returncode == 1 and "cannot copy its disk" in err and time.time() - began < 20 and guests()["pc"]["state"] == "running" and not os.path.exists(f"{lib}/pc9"),
+          "a signal ends a clone whose disk is being copied: the guest runs on, nothing is left", err)
     check(corbel("template", "pc", t).returncode == 0, "template of a PC")
     ps = [corbel("clone", t, name) for name in ("pc3", "pc4")]
     out = corbel("block-list", "pc4").stdout

@@ -15,15 +15,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define DIR_MAX (PATH_MAX - 64)
+#define LOOK_MS 100
 
 /* ---- what QEMU is told ---- */
 
@@ -271,9 +275,8 @@ int cmd_template(struct opts *o)
 
 /* ---- the clone's disks and file ---- */
 
-bool run_program(char *const argv[])
+static pid_t start_program(char *const argv[])
 {
-	int status = -1;
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -281,7 +284,36 @@ bool run_program(char *const argv[])
 		fprintf(stderr, "corbel: cannot run %s: %s\n", argv[0], strerror(errno));
 		_exit(127);
 	}
+	return pid;
+}
+
+static bool has_done(pid_t pid)
+{
+	int status = -1;
+
 	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+bool run_program(char *const argv[])
+{
+	return has_done(start_program(argv));
+}
+
+/* It may take long: a signal to us ends it, too. */
+static bool copy_file(char *from, char *to)
+{
+	pid_t pid = start_program((char *[]){"cp", "--", from, to, NULL});
+	struct pollfd p = {.fd = pid > 0 ? syscall(SYS_pidfd_open, pid, 0) : -1, .events = POLLIN};
+	int sig;
+
+	while (p.fd >= 0 && poll(&p, 1, LOOK_MS) <= 0) {
+		sig = signal_take();
+		if (sig)
+			kill(pid, sig);
+	}
+	if (p.fd >= 0)
+		close(p.fd);
+	return has_done(pid);
 }
 
 static const char *disk_path(const char *dir, int i, bool qcow2, char *buf)
@@ -304,8 +336,8 @@ static int copy_disks(const struct guest *g, const char *dir)
 	if (cfg_parse(&c, file, text))
 		ret = fail("%s", c.error);
 	for (i = 0; i < c.ndisks && !ret; i++)
-		if (!c.disk[i].readonly && !RUN("cp", "--", c.disk[i].path,
-						(char *)disk_path(dir, i, c.disk[i].qcow2, to)))
+		if (!c.disk[i].readonly &&
+		    !copy_file(c.disk[i].path, (char *)disk_path(dir, i, c.disk[i].qcow2, to)))
 			ret = fail("%s: cannot copy its disk %s", g->name, c.disk[i].path);
 	cfg_free(&c);
 	free(text);

@@ -231,6 +231,7 @@ char *head_read(int fd, const char *path, char *name, bool *template);
  * standing still.
  */
 void catch_signals(void);
+int signal_take(void); /* the one that has come since, or 0; it has been heeded then */
 /*
  * A new file beside path, which is to become that when it is whole: its name in tmp of PATH_MAX.
  * fd, or -1 told.

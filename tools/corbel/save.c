@@ -45,14 +45,22 @@ void catch_signals(void)
 			sigaction(ends[i], &catch, NULL);
 }
 
+int signal_take(void)
+{
+	int sig = caught;
+
+	caught = 0;
+	return sig;
+}
+
 /* Once for each that came. */
 static bool is_interrupted(char *err)
 {
-	if (!caught)
-		return false;
-	snprintf(err, 128, "interrupted: %s", strsignal(caught));
-	caught = 0;
-	return true;
+	int sig = signal_take();
+
+	if (sig)
+		snprintf(err, 128, "interrupted: %s", strsignal(sig));
+	return sig;
 }
 
 /* ---- the migration ---- */
