@@ -517,8 +517,9 @@ long cb_hyperv_interrupt(const struct cb_vcpu *v, u8 vector)
 {
 	u64 high = (u64)(v->apic_id >> 8) << 40;
 
+	/* strict: 255 may be its id, too */
 	return HC4(MSI, v->vm->id, high | APIC_DEFAULT_PHYS_BASE | (v->apic_id & 0xff) << 12,
-		   vector, 0);
+		   vector, 1);
 }
 
 static void send_ipis(struct cb_vm *vm, const struct tlfs_set *set, u8 vector)

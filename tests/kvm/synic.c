@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -248,6 +249,47 @@ static void check_routes(struct vm *vm)
 	   "SynIC: vCPUs are those of their index");
 	close(fd);
 	close(back);
+}
+
+/* Of a message with 8 bits of a destination 255 is everybody. */
+#define ID_OF_ALL 255ul
+#define X2APIC	  0xc00u /* of the base's MSR: on, and in that mode */
+
+static void add_cpu_for_all(struct vm *vm)
+{
+	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	vm->cpu_fd[1] = ioctl(vm->fd, KVM_CREATE_VCPU, ID_OF_ALL);
+	vm->run[1] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu_fd[1], 0);
+	if (vm->cpu_fd[1] < 0 || vm->run[1] == MAP_FAILED)
+		fatal("vCPU 255");
+	vm->vcpus = 2;
+	hv_show(vm, 1, ~0u, ~0u, ~0u, ~0u, 0xfff);
+}
+
+static void check_id_of_all(void)
+{
+	struct kvm_lapic_state l;
+	struct kvm_sregs s;
+	struct vm vm;
+
+	hv_init(&vm, 1);
+	add_cpu_for_all(&vm);
+	for (u32 i = 0; i < 2; i++) {
+		if (enable(&vm, i, KVM_CAP_HYPERV_SYNIC2, 0) ||
+		    cpu_ioctl(&vm, i, KVM_GET_SREGS, &s))
+			fatal("KVM_CAP_HYPERV_SYNIC2");
+		s.apic_base |= X2APIC;
+		if (cpu_ioctl(&vm, i, KVM_SET_SREGS, &s) || cpu_ioctl(&vm, i, KVM_GET_LAPIC, &l))
+			fatal("x2APIC");
+		*lapic_reg(&l, SVR) = 0x1ff;
+		cpu_ioctl(&vm, i, KVM_SET_LAPIC, &l);
+	}
+	set_msr(&vm, 1, MSR_SINT0 + SINT, VECTOR);
+	ok(!route(&vm, GSI, 1, SINT, 1) && raise_gsi(&vm) == 1 && requested(&vm, 1, VECTOR) &&
+	       !requested(&vm, 0, VECTOR),
+	   "SynIC: a SINT of the vCPU with id 255 is no other vCPU's");
+	vm_free(&vm);
 }
 
 /*
@@ -709,5 +751,6 @@ int main(void)
 	check_calls_without();
 	check_migration();
 	check_rights();
+	check_id_of_all();
 	return failures != 0;
 }
