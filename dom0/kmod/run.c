@@ -180,9 +180,8 @@ static int exit_io(struct cb_vcpu *v)
 		return -EIO;
 	if (!in)
 		trace_kvm_pio(CB_PIO_OUT, port, size, count, v->data);
-	for (i = 0; i < count; i++)
-		if (!take_io(v, port, size, in, v->data + i * size))
-			break;
+	for (i = 0; i < count && take_io(v, port, size, in, v->data + i * size); i++)
+		cond_resched(); /* each may have been looked for in a long list */
 	if (i == count || (in && i)) {
 		if (in)
 			trace_kvm_pio(CB_PIO_IN, port, size, count, v->data);

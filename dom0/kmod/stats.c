@@ -80,17 +80,22 @@ static const struct stat_desc vm_stats[] = {
 static_assert(IMAGE_SIZE(ARRAY_SIZE(vcpu_stats)) <= PAGE_SIZE);
 static_assert(sizeof(struct corbel_vcpu_stat) <= PAGE_SIZE);
 
+#define STAT_TRIES 16
+
 /*
  * What the hypervisor says of this VM or vCPU, into the page buf; both structures begin with the
- * id. Only the place in a list can be asked for.
+ * id. Only the place in a list can be asked for, and where others end meanwhile it is missed.
  */
 static void find_stat(u32 what, u32 id, void *buf)
 {
-	u32 i;
+	u32 i, tries;
 
-	for (i = 0; HC4(STAT, what, i, cb_phys(buf), PAGE_SIZE) > 0; i++)
-		if (*(const u32 *)buf == id)
-			return;
+	for (tries = 0; tries < STAT_TRIES; tries++) {
+		for (i = 0; HC4(STAT, what, i, cb_phys(buf), PAGE_SIZE) > 0; i++)
+			if (*(const u32 *)buf == id)
+				return;
+		cond_resched();
+	}
 	clear_page(buf);
 }
 

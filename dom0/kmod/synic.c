@@ -476,7 +476,10 @@ void cb_synic_vm_exit(struct cb_vm *vm)
 	for (i = 0; i < vm->vcpus; i++)
 		for (k = 0; vm->vcpu[i]->hyperv.synic && k < TLFS_TIMERS; k++)
 			stop_timer(vm->vcpu[i]->hyperv.synic, k);
-	xa_for_each(&vm->hyperv.signals, connection, ctx)
+	xa_for_each(&vm->hyperv.signals, connection, ctx) {
+		xa_erase(&vm->hyperv.signals, connection); /* xa_destroy() would have no break */
 		eventfd_ctx_put(ctx);
+		cond_resched();
+	}
 	xa_destroy(&vm->hyperv.signals);
 }

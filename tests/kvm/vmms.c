@@ -526,8 +526,8 @@ static void *napper(void *unused)
 	return NULL;
 }
 
-/* MADV_DONTNEED while somebody more urgent wants the same CPU. False: it had to wait for long. */
-static bool gives_cpu_back(const char *what, void *at, size_t len)
+/* It works while somebody more urgent wants the same CPU. False: who had to wait for long. */
+static bool gives_cpu_back(const char *what, void (*work)(void *arg), void *arg)
 {
 	cpu_set_t cpus;
 	pthread_t t;
@@ -540,7 +540,7 @@ static bool gives_cpu_back(const char *what, void *at, size_t len)
 	usleep(20000);
 	worst_us = 0;
 	us = now_us();
-	madvise(at, len, MADV_DONTNEED);
+	work(arg);
 	us = now_us() - us;
 	usleep(5000); /* who had to wait till the end counts, too */
 	stop = true;
@@ -549,6 +549,18 @@ static bool gives_cpu_back(const char *what, void *at, size_t len)
 	note("cpu-back: %s take %llu us, at most %llu us of them at a stretch", what,
 	     (unsigned long long)us, (unsigned long long)worst_us);
 	return us > 4000 && worst_us < us / SHARE;
+}
+
+struct span {
+	void *at;
+	size_t len;
+};
+
+static void drop_span(void *arg)
+{
+	const struct span *s = arg;
+
+	madvise(s->at, s->len, MADV_DONTNEED);
 }
 
 /* mov eax, [rdi]; add rdi, 64 pages; dec rsi; jnz; out PORT_DONE, al */
@@ -583,7 +595,7 @@ static bool many_pages(void)
 		cpu_set_regs(&vm, 0, &regs);
 		if (vm_run(&vm, 0, 60000) != END_DONE)
 			break;
-		good = gives_cpu_back("pages of a guest", m, ALIAS_SIZE);
+		good = gives_cpu_back("pages of a guest", drop_span, &(struct span){m, ALIAS_SIZE});
 	}
 	vm_free(&vm);
 	munmap(m, ALIAS_SIZE);
@@ -608,17 +620,129 @@ static bool long_bitmap(void)
 	if (m == MAP_FAILED || vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &r))
 		fatal("a slot of %llu bytes: errno %d", (unsigned long long)size, errno);
 	for (int i = 0; i < TRIES && !good; i++)
-		good = gives_cpu_back("pages of a dirty log", m, size);
+		good = gives_cpu_back("pages of a dirty log", drop_span, &(struct span){m, size});
 	vm_free(&vm);
 	munmap(m, size);
 	return good;
 }
 
+/* More than the hypervisor has doorbells: the last ones are looked for in a list. */
+#define BELLS	   (2 * CORBEL_MAX_DOORBELLS)
+#define FIRST_BELL 0x1000u
+#define LAST_BELL  (FIRST_BELL + BELLS - 1)
+
+/* mov ecx, 4096; mov edx, LAST_BELL; mov esi, edi; rep outsb; out PORT_DONE, al */
+static const u8 page_code[] = {0xb9, 0, 0x10, 0,    0,	  0xba, 0xff, 0x2f,
+			       0,    0, 0x89, 0xfe, 0xf3, 0x6e, 0xe6, PORT_DONE};
+_Static_assert(LAST_BELL == 0x2fff, "as the code has it");
+
+static void write_page(void *vm)
+{
+	run_code(vm, page_code, sizeof(page_code), DATA);
+}
+
+/* A guest writes a page to a port at one stroke, and for each byte the list is long. */
+static bool long_writes(void)
+{
+	int bell = eventfd(0, EFD_NONBLOCK);
+	bool good = true;
+	struct vm vm;
+	u64 rings;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	for (u32 i = 0; i < BELLS; i++)
+		if (ioeventfd(&vm, bell, FIRST_BELL + i, 0))
+			fatal("ioeventfd %u: errno %d", i, errno);
+	for (int i = 0; i < 3 && good; i++)
+		good = gives_cpu_back("a guest's writes to many ioeventfds", write_page, &vm) &&
+		       read(bell, &rings, sizeof(rings)) == sizeof(rings) && rings == 4096;
+	vm_free(&vm);
+	close(bell);
+	return good;
+}
+
+#define CONNECTIONS (1u << 17)
+
+static void end_vm(void *vm)
+{
+	vm_free(vm);
+}
+
+/* A VM ends that has many of Hyper-V's connections. */
+static bool long_end(void)
+{
+	int fd = eventfd(0, EFD_NONBLOCK);
+	struct kvm_hyperv_eventfd e = {.fd = fd};
+	bool good = false;
+	struct vm vm;
+
+	for (int i = 0; i < TRIES && !good; i++) {
+		vm_init(&vm, 1, VM_IRQCHIP);
+		for (e.conn_id = 0; e.conn_id < CONNECTIONS; e.conn_id++)
+			if (vm_ioctl(&vm, KVM_HYPERV_EVENTFD, &e))
+				fatal("connection %u: errno %d", e.conn_id, errno);
+		good = gives_cpu_back("a VM's connections", end_vm, &vm);
+	}
+	close(fd);
+	return good;
+}
+
 static bool cpu_back(void)
 {
-	bool pages = many_pages(), bitmap = long_bitmap();
+	bool pages = many_pages(), bitmap = long_bitmap(), writes = long_writes(), end = long_end();
 
-	return pages && bitmap;
+	return pages && bitmap && writes && end;
+}
+
+/* ---- counts of a vCPU, which the hypervisor has in a list, while others in it come and go ---- */
+
+static void *vcpu_maker(void *unused)
+{
+	struct vm vm;
+
+	for (; !stop; assigned++) {
+		vm_init(&vm, 1, 0);
+		vm_free(&vm);
+	}
+	return NULL;
+}
+
+/* The first of the counts; 0: it has none. */
+static u64 count_of(int fd)
+{
+	struct kvm_stats_header h;
+	u64 count = 0;
+
+	if (pread(fd, &h, sizeof(h), 0) != sizeof(h) ||
+	    pread(fd, &count, sizeof(count), h.data_offset) != sizeof(count))
+		fatal("KVM_GET_STATS_FD: errno %d", errno);
+	return count;
+}
+
+static bool counts(void)
+{
+	u64 until = now_ms() + RACE_MS, reads = 0, lost = 0;
+	struct vm first, vm;
+	pthread_t t;
+	int fd;
+
+	vm_init(&first, 1, 0); /* its numbers are the maker's then, and before those of the other */
+	vm_init(&vm, 1, 0);
+	vm_free(&first);
+	fd = cpu_ioctl(&vm, 0, KVM_GET_STATS_FD, NULL);
+	run_code(&vm, (const u8[]){0xe6, PORT_DONE}, 2, 0);
+	stop = false;
+	assigned = 0;
+	pthread_create(&t, NULL, vcpu_maker, NULL);
+	for (; now_ms() < until + (assigned <= 50 ? 4 * RACE_MS : 0); reads++)
+		lost += !count_of(fd);
+	stop = true;
+	pthread_join(t, NULL);
+	note("counts: of %llu times %llu read 0, while %llu vCPUs came and went",
+	     (unsigned long long)reads, (unsigned long long)lost, (unsigned long long)assigned);
+	close(fd);
+	vm_free(&vm);
+	return assigned > 50 && !lost;
 }
 
 static const struct {
@@ -663,7 +787,11 @@ static const struct {
      "memory that is given up, shared, joined, protected, logged under a guest is as it was "
      "written",
      mmu},
-    {"cpu-back", "memory is taken from a guest: who wants the CPU meanwhile gets it", cpu_back},
+    {"cpu-back",
+     "memory is taken from a guest, it writes to many ioeventfds, or ends with many connections: "
+     "who wants the CPU meanwhile gets it",
+     cpu_back},
+    {"counts", "a vCPU's counts are there whatever vCPUs end while they are read", counts},
 };
 
 int main(int argc, char **argv)
