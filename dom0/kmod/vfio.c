@@ -22,14 +22,21 @@ struct vfio {
 	struct list_head groups;
 };
 
+/* Since then devices have files of their own, for iommufd, and KVM takes those as well. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+#define IS_VFIOS vfio_file_is_valid
+#else
+#define IS_VFIOS vfio_file_is_group
+#endif
+
 /* vfio.ko need not be there; then no file is a group's. */
 static bool is_group(struct file *file)
 {
-	bool (*ask)(struct file *) = symbol_get(vfio_file_is_group);
+	bool (*ask)(struct file *) = symbol_get(IS_VFIOS);
 	bool r = ask && ask(file);
 
 	if (ask)
-		symbol_put(vfio_file_is_group);
+		symbol_put(IS_VFIOS);
 	return r;
 }
 

@@ -276,6 +276,7 @@ struct eventfd_ctx {
 struct file {
 	u32 refs; /* atomic */
 	struct eventfd_ctx *ctx;
+	void *private_data;
 };
 typedef struct poll_table {
 	void (*proc)(struct file *file, wait_queue_head_t *head, struct poll_table *table);
