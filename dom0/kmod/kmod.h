@@ -21,9 +21,9 @@
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang";
  * registry.c: whom that is for.
  *
- * Locks, outermost first: vcpu->mutex, vm->hyperv.lock, vm->slots_lock | vm->lock, (mm's locks),
- * vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's doorbells_lock,
- * vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock; vm->share_lock.
+ * Locks, outermost first: vcpu->mutex, vm->share_lock | vm->hyperv.lock, vm->slots_lock | vm->lock,
+ * (mm's locks), vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's
+ * doorbells_lock, vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock.
  * Hypercalls never sleep and may be made under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
@@ -264,7 +264,9 @@ struct cb_vm {
 
 	u64 share; /* weight << 32 | cap of its cgroups, as last told to the hypervisor */
 	struct cb_shared shared[CB_SHARE_LEVELS]; /* the same of what it shares */
-	spinlock_t share_lock; /* both are read, told and noted under it: the newest comes last */
+	/* Both are read, told and noted under it: the newest comes last. Who waits for it sleeps,
+	 * as there may be many cgroups to look at. */
+	struct mutex share_lock;
 
 	struct delayed_work reap; /* vm.c: at its end a vCPU has not stopped */
 

@@ -35,12 +35,12 @@ static void sync_cgroups(struct cb_vcpu *v)
 	struct cb_share all;
 
 	v->cgroups_at = jiffies + HZ / 10;
-	spin_lock(&v->vm->share_lock);
+	mutex_lock(&v->vm->share_lock);
 	cb_cgroup_shares(&all, &v->share);
 	sync_vm(v->vm, &all);
 	for (u32 i = 0; i < CB_SHARE_LEVELS; i++)
 		sync_shared(v->vm, i, &all.shared[i]);
-	spin_unlock(&v->vm->share_lock);
+	mutex_unlock(&v->vm->share_lock);
 }
 
 /* All, if the thread may run wherever there is a CPU. */

@@ -737,7 +737,7 @@ int cb_vm_create(const struct file *kvm, unsigned long type)
 	vm->clock_ns = -(s64)ktime_get_boottime_ns();
 	vm->mm = current->mm;
 	vm->pid = task_pid_nr(current);
-	spin_lock_init(&vm->share_lock);
+	mutex_init(&vm->share_lock);
 	vm->share = (u64)CB_SHARE_ALL.weight << 32 | CB_SHARE_ALL.cap;
 	mmgrab(vm->mm);
 	INIT_LIST_HEAD(&vm->ioeventfds);

@@ -17,7 +17,7 @@ def guests():
         m.out_of('corbel create /etc/corbel/demo.cfg', 60)
         need(m.guest_up(), 'an innocent guest runs beside them')
         before = m.json('corbel info --json')
-        for program, seconds in ('vmms', 60), ('guests', 150):
+        for program, seconds in ('vmms', 150), ('guests', 150):
             status, out = m.sh(f'/run/t/{program}', seconds)
             for line in re.findall(r'^# .*?(?=\r*$)', out, re.M):
                 note(line[2:])
