@@ -268,6 +268,11 @@ void cb_irq_pic_told(struct cb_vm *vm, u32 what)
 	if (what & CORBEL_PIC_UNMASKED && smp_load_acquire(&vm->pit))
 		cb_pit_unmasked(vm->pit);
 	pic_acked(vm, what);
+	if (!(what & U16_MAX))
+		return;
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	cb_pic_heard(vm);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
 }
 
 /* ---- accesses of the guest ---- */

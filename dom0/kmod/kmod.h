@@ -764,6 +764,8 @@ int cb_pic_set_line(struct cb_vm *vm, u32 line, bool was, bool level);
 void cb_pic_wake(struct cb_vm *vm);
 /* An element of a string at a port of theirs. Returns what CORBEL_EXIT_PIC would say. */
 u32 cb_pic_io(struct cb_vm *vm, u16 port, bool is_in, u8 *data);
+/* Who was to be told of a line's end has been: the level of the lines is theirs again. */
+void cb_pic_heard(struct cb_vm *vm);
 /* What CORBEL_EXIT_PIC is to be for. */
 void cb_pic_want(struct cb_vm *vm, u32 what);
 void cb_pic_get(struct cb_vm *vm, u32 chip, struct kvm_pic_state *s);

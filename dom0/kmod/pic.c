@@ -87,6 +87,14 @@ void cb_pic_want(struct cb_vm *vm, u32 what)
 	cb_pic_wake(vm); /* tells it, too */
 }
 
+/* Asleep it has nothing to say, all being masked. */
+void cb_pic_heard(struct cb_vm *vm)
+{
+	lockdep_assert_held(&vm->irq_lock);
+	if (vm->pic_awake)
+		HC3(PIC, vm->id, CORBEL_PIC_TELL, vm->pic_wanted);
+}
+
 void cb_pic_get(struct cb_vm *vm, u32 chip, struct kvm_pic_state *s)
 {
 	u32 *word = (u32 *)s, i;

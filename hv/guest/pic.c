@@ -251,7 +251,9 @@ u32 pic_access(struct vm *vm, u16 port, bool in, u8 *val)
 		if (imr & ~p->chip[0].imr & 1)
 			told |= CORBEL_PIC_UNMASKED;
 		told &= p->wanted;
-		drive_intr(vm);
+		/* Of a line whose listener has to be told first the level is an old one. */
+		if (!(u16)told)
+			drive_intr(vm);
 	}
 	lock_release(&p->lock);
 	return told;

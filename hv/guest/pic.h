@@ -29,7 +29,8 @@ static inline bool pic_has_port(u16 port)
 
 /*
  * The guest reads or writes a byte at a port that pic_has_port(). Returns what is to be told by
- * EXIT_PIC; with CORBEL_PIC_ASLEEP nothing is done. Any CPU, as is the next.
+ * EXIT_PIC; with CORBEL_PIC_ASLEEP nothing is done. Lines whose end is told: the boot CPU hears of
+ * what else is pending with dom0's next call, a PIC_TELL, say. Any CPU, as is the next.
  */
 u32 pic_access(struct vm *vm, u16 port, bool in, u8 *val);
 /*

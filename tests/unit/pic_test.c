@@ -45,9 +45,14 @@ static u64 line(u32 n, bool level)
 	return call(CORBEL_PIC_LINE, n, level, 0);
 }
 
+/* As the module does it: whoever waits for a line's end has been told when it calls. */
 static void out(u16 port, u8 val)
 {
-	told |= pic_access(&vm, port, false, &val);
+	u32 now = pic_access(&vm, port, false, &val);
+
+	told |= now;
+	if ((u16)now)
+		call(CORBEL_PIC_TELL, vm.pic.wanted, 0, 0);
 }
 
 static u8 in(u16 port)
@@ -254,6 +259,27 @@ static void test_told(void)
 	      "what is to be told does");
 }
 
+/* An EOI of another CPU: the boot CPU is to see the line when its listener has lowered it. */
+static void test_told_first(void)
+{
+	u8 eoi = 0x20;
+
+	init(1);
+	out(0x4d0, 0x20);
+	line(5, true), inta();
+	CHECK(pic_access(&vm, 0x20, false, &eoi) == 0x20 && !intr(),
+	      "a level whose end is told does not ask again before that");
+	line(5, false);
+	CHECK(!intr() && inta() < 0, "nor when it has been lowered");
+	line(5, true), inta();
+	pic_access(&vm, 0x20, false, &eoi);
+	call(CORBEL_PIC_TELL, vm.pic.wanted, 0, 0);
+	CHECK(intr() && inta() == 0x25, "but when it has not");
+	call(CORBEL_PIC_TELL, 0, 0, 0);
+	pic_access(&vm, 0x20, false, &eoi);
+	CHECK(intr(), "and at once where nobody is told");
+}
+
 static void test_boot_cpu(void)
 {
 	u32 before;
@@ -394,6 +420,7 @@ int main(void)
 	test_level();
 	test_modes();
 	test_told();
+	test_told_first();
 	test_boot_cpu();
 	test_sleep();
 	test_calls();
