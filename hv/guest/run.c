@@ -235,7 +235,7 @@ static bool can_take_irq_or_waits(struct vcpu *v)
 	return false;
 }
 
-static void acknowledge_pic(struct vcpu *v)
+void vcpu_acknowledge_pic(struct vcpu *v)
 {
 	u32 told = 0;
 
@@ -257,7 +257,7 @@ static void look_for_extint(struct vcpu *v)
 		if (v->mp_state == MP_HALTED)
 			v->mp_state = MP_RUNNABLE;
 		if (can_take_irq_or_waits(v))
-			acknowledge_pic(v);
+			vcpu_acknowledge_pic(v);
 	}
 	if (v->want_irq_window && !v->stop_reason && takes_user_irq(v) &&
 	    can_take_irq_or_waits(v)) {

@@ -13,6 +13,11 @@ void cpu_main(void) __noreturn;
  * -EBUSY if not stopped.
  */
 int vcpu_resume(struct vcpu *v, struct vcpu *by);
+/*
+ * The PIC's interrupt is taken, if it still asks for one: its vector is v's user_irq, at once or
+ * when dom0, whose PIC it may be, has told it: then v stops for that.
+ */
+void vcpu_acknowledge_pic(struct vcpu *v);
 /* For sched_init(). */
 sched_leave_fn vcpu_leave;
 /* For the panic screen: what this CPU ran last. */

@@ -7,6 +7,7 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
+#include "hv/guest/run.h"
 #include "hv/vmx/direct.h"
 #include "hv/vmx/evmcs.h"
 #include "hv/vmx/nested_area.h"
@@ -565,7 +566,11 @@ static bool leave_by_irq(struct vcpu *v)
 	u32 intr = 0;
 	int vector = v->user_irq >= 0 ? v->user_irq : lapic_pending(v);
 
-	/* the PIC's cannot be acknowledged here: it waits for another exit */
+	if (vector < 0 && ack && lapic_extint_pending(v)) {
+		vcpu_acknowledge_pic(v);
+		return true; /* to come again, with the vector */
+	}
+	/* the VMM's own cannot be acknowledged here: it waits for another exit */
 	if (vector < 0 && (ack || !(lapic_extint_pending(v) || v->want_irq_window)))
 		return false;
 	if (ack)

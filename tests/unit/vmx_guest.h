@@ -17,6 +17,7 @@
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/guest/msr.h"
+#include "hv/guest/run.h"
 #include "hv/lib/asm.h"
 #include "hv/vmx/bochs.h"
 #include "hv/vmx/nested.h"
@@ -192,6 +193,22 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 	written[0] = msr;
 	written[1] = val;
 	return msr == 0x9999 ? -EINVAL : 0;
+}
+
+/* The PIC's vector, 0 if it is the VMM's, which has to be asked. */
+static u32 pic_vector, pic_asked;
+
+bool lapic_extint_pending(struct vcpu *v)
+{
+	return v->due & DUE_EXTINT;
+}
+
+void vcpu_acknowledge_pic(struct vcpu *v)
+{
+	v->due &= ~DUE_EXTINT;
+	pic_asked++;
+	if (pic_vector)
+		v->user_irq = pic_vector;
 }
 
 int lapic_pending(struct vcpu *v)

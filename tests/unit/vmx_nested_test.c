@@ -218,6 +218,17 @@ static void test_events(void)
 		  vmcs12_get(m12(), VMCS_EXIT_INTR_INFO) == (EVT_VALID | 0x55),
 	      "then an interrupt ends guest mode");
 	insn(EXIT_VMRESUME, 0);
+	vcpu.due |= DUE_EXTINT;
+	pic_vector = 0x24;
+	CHECK(vmx_nested_ops.event(&vcpu) && pic_asked == 1 && vmx_nested_ops.event(&vcpu) &&
+		  !vcpu.guest_mode && vcpu.user_irq < 0 &&
+		  vmcs12_get(m12(), VMCS_EXIT_INTR_INFO) == (EVT_VALID | 0x24),
+	      "so does one of the PIC, which is acknowledged");
+	insn(EXIT_VMRESUME, 0);
+	vcpu.due |= DUE_EXTINT;
+	pic_vector = 0;
+	CHECK(vmx_nested_ops.event(&vcpu) && !vmx_nested_ops.event(&vcpu) && vcpu.guest_mode,
+	      "and asks no more if there is none, or dom0 has to be asked for it");
 	vcpu.nmi_pending = true;
 	CHECK(vmx_nested_ops.event(&vcpu) && vcpu.nmi_masked && !vcpu.nmi_pending,
 	      "an NMI does, and masks others");
