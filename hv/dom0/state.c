@@ -20,6 +20,15 @@
 static const enum hvm_seg seg_order[] = {HVM_CS, HVM_DS, HVM_ES, HVM_FS,
 					 HVM_GS, HVM_SS, HVM_TR, HVM_LDTR};
 
+/*
+ * The interrupt that has been acknowledged and not delivered, or -1: to a VMM it is one, whether it
+ * has been tried already or waits for its place.
+ */
+static s32 taken_irq(const struct vcpu *v)
+{
+	return v->irq_injected ? v->irq_vector : v->user_irq;
+}
+
 static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 {
 	*s = (struct corbel_sregs){
@@ -35,8 +44,8 @@ static void get_sregs(struct vcpu *v, struct corbel_sregs *s)
 		hvm->get_seg(v, seg_order[i], &s->cs + i);
 	hvm_get_dt(v, HVM_GDTR, &s->gdt);
 	hvm_get_dt(v, HVM_IDTR, &s->idt);
-	if (v->user_irq >= 0)
-		s->interrupt_bitmap[v->user_irq / 64] |= BIT(v->user_irq % 64);
+	if (taken_irq(v) >= 0)
+		s->interrupt_bitmap[taken_irq(v) / 64] |= BIT(taken_irq(v) % 64);
 }
 
 static bool sregs_valid(const struct vcpu *v, const struct corbel_sregs *s)
@@ -76,7 +85,7 @@ static s64 set_sregs(struct vcpu *v, const struct corbel_sregs *s)
 	hvm->set(v, HVM_CR0, s->cr0);
 	lapic_set_cr8(v, s->cr8 & 15);
 	for (u32 i = 0; i < 256; i++)
-		if (s->interrupt_bitmap[i / 64] & BIT(i % 64))
+		if (s->interrupt_bitmap[i / 64] & BIT(i % 64) && !v->irq_injected)
 			v->user_irq = i;
 	return 0;
 }
@@ -145,8 +154,8 @@ static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 	    .exception.nr = v->exception.vector,
 	    .exception.has_error_code = v->exception.has_error,
 	    .exception.error_code = v->exception.error,
-	    .interrupt.injected = v->irq_injected,
-	    .interrupt.nr = v->irq_vector,
+	    .interrupt.injected = taken_irq(v) >= 0,
+	    .interrupt.nr = taken_irq(v),
 	    .interrupt.shadow = hvm->get(v, HVM_SHADOW) != 0,
 	    .nmi.injected = v->nmi_injected,
 	    .nmi.pending = v->nmi_pending,
@@ -181,6 +190,15 @@ static void set_smm(struct vcpu *v, const struct corbel_vcpu_events *e)
 	}
 }
 
+/* One that comes back as it was read still waits for its place. */
+static void set_taken_irq(struct vcpu *v, const struct corbel_vcpu_events *e)
+{
+	v->irq_injected = e->interrupt.injected && e->interrupt.nr != v->user_irq;
+	if (v->irq_injected || !e->interrupt.injected)
+		v->user_irq = -1;
+	v->irq_vector = e->interrupt.nr;
+}
+
 static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 {
 	bool exception = e->exception.injected || e->exception.pending;
@@ -196,8 +214,7 @@ static s64 set_events(struct vcpu *v, const struct corbel_vcpu_events *e)
 	v->exception.vector = e->exception.nr & 31;
 	v->exception.has_error = e->exception.has_error_code;
 	v->exception.error = e->exception.error_code;
-	v->irq_injected = e->interrupt.injected;
-	v->irq_vector = e->interrupt.nr;
+	set_taken_irq(v, e);
 	hvm->set(v, HVM_SHADOW, e->interrupt.shadow);
 	v->nmi_injected = e->nmi.injected;
 	v->nmi_pending = e->nmi.pending;

@@ -193,6 +193,8 @@ void vcpu_deliver_events(struct vcpu *v)
 
 bool vcpu_can_take_irq(struct vcpu *v)
 {
-	return v->user_irq < 0 && !v->irq_injected && !v->exception.pending &&
+	bool nmi_first = v->nmi_injected || (v->nmi_pending && !v->nmi_masked);
+
+	return v->user_irq < 0 && !v->irq_injected && !v->exception.pending && !nmi_first &&
 	       hvm->can_inject(v, HVM_INJ_IRQ);
 }

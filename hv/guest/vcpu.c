@@ -177,7 +177,6 @@ s64 vcpu_create(struct vm *vm, u32 apic_id)
 	ret = vcpu_alloc(vm, &v);
 	if (ret)
 		goto fail_promise;
-	v->user_irq = -1;
 	v->pat = PAT_RESET;
 	v->tsc_khz = tsc_khz;
 	v->stopped = is_dom0 ? 0 : VCPU_STOPPED;
@@ -320,6 +319,7 @@ void vcpu_reset(struct vcpu *v, bool init)
 	v->rflags = RFLAGS_FIXED;
 	memset(v->dr, 0, sizeof(v->dr));
 	v->exception.pending = v->nmi_pending = v->nmi_injected = v->irq_injected = false;
+	v->user_irq = -1;
 	v->emul->state.active = false;
 	v->smi_pending = v->init_latched = v->smm_in_nmi = false;
 	v->complete = NULL;

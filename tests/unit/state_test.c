@@ -313,6 +313,37 @@ static void test_events(void)
 	      "EVENTS: unless the VMM says that there is none");
 }
 
+/* An interrupt that has been taken from PIC or VMM, and waits for its place, is one to a VMM. */
+static void test_taken_irq(void)
+{
+	struct corbel_sregs s = plain;
+	struct corbel_vcpu_events e;
+
+	reset();
+	v.user_irq = 0x24;
+	CHECK(state_get(&v, CORBEL_STATE_SREGS, 0) > 0, "SREGS: are read");
+	memcpy(&s, data, sizeof(s));
+	CHECK(s.interrupt_bitmap[0] == BIT(0x24), "SREGS: an interrupt that waits is there");
+	CHECK(state_get(&v, CORBEL_STATE_EVENTS, 0) > 0, "EVENTS: are read");
+	memcpy(&e, data, sizeof(e));
+	CHECK(e.interrupt.injected && e.interrupt.nr == 0x24, "EVENTS: and there");
+	CHECK(!set(CORBEL_STATE_SREGS, &s, sizeof(s)) && !set(CORBEL_STATE_EVENTS, &e, sizeof(e)) &&
+		  v.user_irq == 0x24 && !v.irq_injected,
+	      "EVENTS: set as it was read, it waits on");
+	e.interrupt.nr = 0x25;
+	CHECK(!set(CORBEL_STATE_EVENTS, &e, sizeof(e)) && v.user_irq < 0 && v.irq_injected,
+	      "EVENTS: another takes its place");
+	CHECK(state_get(&v, CORBEL_STATE_SREGS, 0) > 0, "SREGS: are read");
+	memcpy(&s, data, sizeof(s));
+	CHECK(s.interrupt_bitmap[0] == BIT(0x25) && !set(CORBEL_STATE_SREGS, &s, sizeof(s)) &&
+		  v.user_irq < 0 && v.irq_injected,
+	      "SREGS: one whose delivery was broken off is there, and stays one when it is set");
+	e.interrupt.injected = 0;
+	v.user_irq = 0x26;
+	CHECK(!set(CORBEL_STATE_EVENTS, &e, sizeof(e)) && v.user_irq < 0 && !v.irq_injected,
+	      "EVENTS: a VMM that says there is none, as at a reset, gets none");
+}
+
 /* ---- the rest ---- */
 
 static void test_rest(void)
@@ -406,6 +437,7 @@ int main(void)
 	test_efer();
 	test_xsave();
 	test_events();
+	test_taken_irq();
 	test_rest();
 	test_sizes();
 	return test_end();

@@ -262,6 +262,19 @@ static void test_step_irqs(void)
 }
 
 /* What the guest may not have in the hardware is in the shadow. */
+static void test_nmi_first(void)
+{
+	before(NOP, 0);
+	CHECK(vcpu_can_take_irq(&vcpu), "an interrupt can be taken");
+	vcpu.nmi_pending = true;
+	CHECK(!vcpu_can_take_irq(&vcpu), "not while an NMI is to come first");
+	vcpu.nmi_masked = true;
+	CHECK(vcpu_can_take_irq(&vcpu), "but while one waits for another's end");
+	vcpu.nmi_pending = vcpu.nmi_masked = false;
+	vcpu.nmi_injected = true;
+	CHECK(!vcpu_can_take_irq(&vcpu), "nor with one whose delivery was broken off");
+}
+
 static void test_crs(void)
 {
 	vcpu = (struct vcpu){.arch = &arch};
@@ -306,6 +319,7 @@ int main(void)
 	test_step_flags();
 	test_shadow_ends();
 	test_step_irqs();
+	test_nmi_first();
 	test_crs();
 	return test_end();
 }

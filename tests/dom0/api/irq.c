@@ -101,39 +101,118 @@ static void test_pic_sleeps(void)
 	end(&v);
 }
 
-GUEST(pic_closed, PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; nop; hlt");
+/* ---- a vCPU with what is on its way to it moves into another VM ---- */
 
-/* An interrupt that waits in the PIC, or has been taken out of it, goes along. */
+struct moved {
+	struct kvm_irqchip pic[2];
+	struct kvm_regs regs;
+	struct kvm_sregs2 sregs;
+	struct kvm_vcpu_events events;
+	u8 stack[32];
+};
+
+/* As QEMU does it: what the vCPU has been told is behind it first. */
+static struct moved move_out(struct vm *v)
+{
+	struct moved m = {.pic = {{.chip_id = 0}, {.chip_id = 1}}};
+
+	v->run->immediate_exit = 1;
+	run(v);
+	v->run->immediate_exit = 0;
+	for (int i = 0; i < 2; i++)
+		check(!ioctl(v->fd, KVM_GET_IRQCHIP, &m.pic[i]), "the state of PIC %d is read", i);
+	ioctl(v->vcpu, KVM_GET_REGS, &m.regs);
+	ioctl(v->vcpu, KVM_GET_SREGS2, &m.sregs);
+	ioctl(v->vcpu, KVM_GET_VCPU_EVENTS, &m.events);
+	memcpy(m.stack, ram + STACK - sizeof(m.stack), sizeof(m.stack));
+	end(v);
+	return m;
+}
+
+static void move_in(struct vm *v, const struct moved *m)
+{
+	memcpy(ram + STACK - sizeof(m->stack), m->stack, sizeof(m->stack));
+	ioctl(v->vcpu, KVM_SET_SREGS2, &m->sregs);
+	ioctl(v->vcpu, KVM_SET_REGS, &m->regs);
+	check(!ioctl(v->vcpu, KVM_SET_VCPU_EVENTS, &m->events), "the events are set");
+	for (int i = 0; i < 2; i++)
+		check(!ioctl(v->fd, KVM_SET_IRQCHIP, &m->pic[i]), "and set in another VM");
+}
+
+GUEST(pic_closed, PIC_INIT(0xef) "mov $0x78, %dx; out %al, %dx; sti; nop; hlt");
+GUEST(pic_open, PIC_INIT(0xef) "sti; nop; mov $0x78, %dx; out %al, %dx; nop; hlt");
+
+/* An interrupt that waits in the PIC goes along. */
 static void test_pic_moves(void)
 {
-	struct vm v = start(FULL_CHIP), to;
-	struct kvm_irqchip c[2] = {{.chip_id = 0}, {.chip_id = 1}};
-	struct kvm_regs r;
-	struct kvm_sregs s;
+	struct vm v = start(FULL_CHIP);
+	struct moved m;
 
 	LOAD(v, pic_closed);
 	HANDLE(0x24, on_irq);
 	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "it has interrupts off");
 	check(set_level(&v, 4, 1) == 1, "a line is raised");
-	v.run->immediate_exit = 1;
-	run(&v);
-	v.run->immediate_exit = 0;
-	for (int i = 0; i < 2; i++)
-		check(!ioctl(v.fd, KVM_GET_IRQCHIP, &c[i]), "the state of PIC %d is read", i);
-	check(c[0].chip.pic.irr == 0x10 && !c[0].chip.pic.isr, "the interrupt waits in it");
-	ioctl(v.vcpu, KVM_GET_REGS, &r);
-	ioctl(v.vcpu, KVM_GET_SREGS, &s);
-	end(&v);
-	to = start(FULL_CHIP);
-	LOAD(to, pic_closed);
+	m = move_out(&v);
+	check(m.pic[0].chip.pic.irr == 0x10 && !m.pic[0].chip.pic.isr, "the interrupt waits in it");
+	v = start(FULL_CHIP);
+	LOAD(v, pic_closed);
 	HANDLE(0x24, on_irq);
-	ioctl(to.vcpu, KVM_SET_SREGS, &s);
-	ioctl(to.vcpu, KVM_SET_REGS, &r);
-	for (int i = 0; i < 2; i++)
-		check(!ioctl(to.fd, KVM_SET_IRQCHIP, &c[i]), "and set in another VM");
-	check(run(&to) == KVM_EXIT_IO && at_port(&to, 0x77) && pic(&to).isr == 0x10,
+	move_in(&v, &m);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77) && pic(&v).isr == 0x10,
 	      "where it is taken");
-	end(&to);
+	end(&v);
+}
+
+/* One that an NMI comes before is not lost between PIC and vCPU, nor gets into its handler. */
+static void test_nmi_first(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct moved m;
+
+	LOAD(v, pic_open);
+	HANDLE(2, on_irq);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "it has interrupts on");
+	ioctl(v.vcpu, KVM_NMI);
+	check(set_level(&v, 4, 1) == 1, "with an NMI comes a line");
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "the NMI is first");
+	m = move_out(&v);
+	check(m.events.nmi.masked && !m.events.interrupt.injected &&
+		  m.pic[0].chip.pic.irr == 0x10 && !m.pic[0].chip.pic.isr,
+	      "and the interrupt waits in the PIC");
+	v = start(FULL_CHIP);
+	LOAD(v, pic_open);
+	HANDLE(2, on_irq);
+	HANDLE(0x24, on_irq);
+	move_in(&v, &m);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77) && pic(&v).isr == 0x10,
+	      "it is taken behind the NMI, in another VM");
+	end(&v);
+}
+
+/* One that has been taken out of the PIC, and could not be delivered: the table is in no memory. */
+static void test_taken_moves(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct moved m;
+
+	LOAD(v, pic_open);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "it has interrupts on");
+	ioctl(v.vcpu, KVM_GET_SREGS2, &m.sregs);
+	m.sregs.idt.base = RAM_BYTES;
+	ioctl(v.vcpu, KVM_SET_SREGS2, &m.sregs);
+	set_level(&v, 4, 1);
+	check(run(&v) == KVM_EXIT_INTERNAL_ERROR, "an interrupt cannot be delivered");
+	m = move_out(&v);
+	check(m.events.interrupt.injected && m.events.interrupt.nr == 0x24 &&
+		  m.pic[0].chip.pic.isr == 0x10,
+	      "it has been taken out of the PIC, and is among the events");
+	m.sregs.idt.base = 0;
+	v = start(FULL_CHIP);
+	LOAD(v, pic_open);
+	HANDLE(0x24, on_irq);
+	move_in(&v, &m);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "in another VM it is delivered");
+	end(&v);
 }
 
 static void test_resample(void)
@@ -281,6 +360,8 @@ void irq_tests(void)
 	test_pic_strings();
 	test_pic_sleeps();
 	test_pic_moves();
+	test_nmi_first();
+	test_taken_moves();
 	test_resample();
 	test_pit();
 	test_user_interrupts();
