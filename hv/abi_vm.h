@@ -45,15 +45,37 @@ struct corbel_pic {
 	uint8_t special_mask, init_state, auto_eoi, rotate_on_auto_eoi;
 	uint8_t special_fully_nested_mode, init4, elcr, elcr_mask;
 };
+/* State of an 8254, as struct kvm_pit_state2 has it; the times are of the hypervisor's clock, in ns
+ */
+struct corbel_pit_channel {
+	uint32_t count; /* 65536, too */
+	uint16_t latched_count;
+	uint8_t count_latched, status_latched, status, read_state, write_state, write_latch;
+	uint8_t rw_mode, mode, bcd, gate;
+	int64_t count_load_time;
+};
+struct corbel_pit {
+	struct corbel_pit_channel ch[3];
+	uint32_t flags; /* CORBEL_PIT_x */
+	uint32_t pad;
+};
+#define CORBEL_PIT_HPET	   BIT_U32(0) /* it makes no interrupts: an HPET does */
+#define CORBEL_PIT_SPEAKER BIT_U32(1) /* its data bit is set */
+
 /* HC_PIC; -ENOENT: without CORBEL_VM_PIC. Lines are 0..15, the slave's from 8 on. */
 enum corbel_pic_call {
 	/* line, level, may it sleep? -> CORBEL_PIC_x below */
 	CORBEL_PIC_LINE,
-	CORBEL_PIC_IO,	/* port, in?, byte -> the byte, and from bit 8 on what EXIT_PIC says */
+	/* port, in?, byte -> the byte, and from bit 8 on what EXIT_PIC says; also the 8254's */
+	CORBEL_PIC_IO,
 	CORBEL_PIC_GET, /* word -> that of the two struct corbel_pic, 0..7 */
 	CORBEL_PIC_SET, /* word, value -> value */
 	/* bit n: EXIT_PIC when service of line n has ended; CORBEL_PIC_UNMASKED */
 	CORBEL_PIC_TELL,
+	CORBEL_PIT_ON,	   /* at port 0x61, too? The VM has an 8254, in a state to be set */
+	CORBEL_PIT_PERIOD, /* -> 2 * ns until channel 0's interrupt, or 0; + 1: again and again */
+	CORBEL_PIT_GET,	   /* word -> that of struct corbel_pit, 0..19 */
+	CORBEL_PIT_SET,	   /* word, value -> value; counting begins anew */
 };
 /* What PIC_LINE says of the line: */
 #define CORBEL_PIC_MASKED 0u
@@ -71,5 +93,6 @@ enum corbel_pic_call {
 /* EXIT_PIC */
 #define CORBEL_PIC_UNMASKED BIT_U32(16) /* line 0 is not masked any more */
 #define CORBEL_PIC_ASLEEP   BIT_U32(17)
+#define CORBEL_PIC_PIT	    BIT_U32(18) /* PIT_PERIOD may be another, and begins now */
 
 #endif

@@ -267,6 +267,8 @@ void cb_irq_pic_told(struct cb_vm *vm, u32 what)
 	}
 	if (what & CORBEL_PIC_UNMASKED && smp_load_acquire(&vm->pit))
 		cb_pit_unmasked(vm->pit);
+	if (what & CORBEL_PIC_PIT && smp_load_acquire(&vm->pit))
+		cb_pit_loaded(vm->pit);
 	pic_acked(vm, what);
 	if (!(what & U16_MAX))
 		return;
@@ -451,6 +453,8 @@ void cb_irqchip_realize(struct cb_vm *vm)
 	if (vm->irqchip == CB_IRQCHIP_FULL)
 		cb_pic_realize(vm);
 	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	if (smp_load_acquire(&vm->pit))
+		cb_pit_realize(vm->pit);
 	cb_irq_update_eoi(vm);
 }
 

@@ -780,6 +780,10 @@ int cb_irqchip_set(struct cb_vm *vm, const struct kvm_irqchip *chip);
 /* pit.c */
 int cb_pit_create(struct cb_vm *vm, u32 flags);
 void cb_pit_destroy(struct cb_vm *vm);
+/* The hypervisor has the VM. */
+void cb_pit_realize(struct cb_pit *pit);
+/* Channel 0 begins anew. */
+void cb_pit_loaded(struct cb_pit *pit);
 bool cb_pit_pio(struct cb_pit *pit, u16 port, bool is_in, u8 *data);
 void cb_pit_acked(struct cb_pit *pit);
 void cb_pit_unmasked(struct cb_pit *pit);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The parts of the modules that are only logic: memory-slot table, SMM's save area, routing table,
- * 8254, IOAPIC, the firmware's table of IOMMUs. They call nothing, take no lock (the caller
+ * IOAPIC, the firmware's table of IOMMUs. They call nothing, take no lock (the caller
  * holds one) and get the time as a parameter, so the same files are linked by tests/unit.
  */
 #ifndef KMOD_PURE_H
@@ -159,25 +159,6 @@ bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu);
 /* Pins whose acknowledgement is this GSI's: bit n of the IOAPIC's, PIN_PIC + n of the PICs'. */
 #define PIN_PIC 32
 u64 routes_pins(const struct routes *routes, u32 gsi);
-
-/* ---- i8254.c: channels 0 to 2 and port 0x61; now_ns is any monotonic clock ---- */
-#define I8254_HZ 1193182u
-struct i8254 {
-	struct kvm_pit_channel_state ch[3]; /* count_load_time in ns of that clock */
-	u32 flags;			    /* KVM_PIT_FLAGS_x */
-};
-void i8254_reset(struct i8254 *p, s64 now_ns);
-u8 i8254_read(struct i8254 *p, u32 reg, s64 now_ns);
-/* True if channel 0 was loaded with a new count: its timer is to be started anew. */
-bool i8254_write(struct i8254 *p, u32 reg, u8 val, s64 now_ns);
-u8 i8254_port61_read(struct i8254 *p, s64 now_ns);
-void i8254_port61_write(struct i8254 *p, u8 val, s64 now_ns);
-bool i8254_out(const struct i8254 *p, u32 channel, s64 now_ns);
-/*
- * Channel 0: ns from loading to its interrupt, 0 = it makes none; *periodic tells whether it
- * repeats.
- */
-u64 i8254_period_ns(const struct i8254 *p, bool *periodic);
 
 /* ---- regions.c: memory that the firmware uses with devices ---- */
 struct cb_fw_table {

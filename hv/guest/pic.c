@@ -4,6 +4,7 @@
  * as a level: IR2 is pending exactly while the slave asks.
  */
 #include "hv/guest/pic.h"
+#include "hv/cpu/time.h"
 #include "hv/guest/apic_ids.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/vcpu.h"
@@ -237,6 +238,26 @@ static u32 access_port(struct pic *p, u16 port, bool in, u8 *val)
 	return 0;
 }
 
+static s64 now_ns(void)
+{
+	return tsc_to_ns(rdtsc());
+}
+
+static u32 access_pit(struct corbel_pit *p, u16 port, bool in, u8 *val)
+{
+	s64 now = now_ns();
+
+	if (port == 0x61 && in)
+		*val = i8254_port61_read(p, now);
+	else if (port == 0x61)
+		i8254_port61_write(p, *val, now);
+	else if (in)
+		*val = i8254_read(p, port & 3, now);
+	else if (i8254_write(p, port & 3, *val, now))
+		return CORBEL_PIC_PIT;
+	return 0;
+}
+
 u32 pic_access(struct vm *vm, u16 port, bool in, u8 *val)
 {
 	struct pic *p = &vm->pic;
@@ -245,6 +266,10 @@ u32 pic_access(struct vm *vm, u16 port, bool in, u8 *val)
 
 	lock_acquire(&p->lock);
 	imr = p->chip[0].imr;
+	if (pit_has_port(p, port)) {
+		told = access_pit(&p->pit, port, in, val);
+		goto out;
+	}
 	p->comes = p->asleep;
 	if (likely(!p->asleep)) {
 		told = access_port(p, port, in, val);
@@ -255,6 +280,7 @@ u32 pic_access(struct vm *vm, u16 port, bool in, u8 *val)
 		if (!(u16)told)
 			drive_intr(vm);
 	}
+out:
 	lock_release(&p->lock);
 	return told;
 }
@@ -318,11 +344,40 @@ static s64 call_locked(struct pic *p, const u64 *arg)
 	return word;
 }
 
+static s64 call_pit(struct pic *p, const u64 *arg)
+{
+	u32 word = arg[3];
+	bool periodic;
+	u64 ns;
+	u8 *at;
+
+	if (arg[1] == CORBEL_PIT_ON) { /* at port 0x61, too? */
+		p->has_pit = true;
+		p->has_port61 = arg[2];
+		return 0;
+	}
+	if (arg[1] == CORBEL_PIT_PERIOD) {
+		ns = i8254_period_ns(&p->pit, &periodic);
+		return ns ? ns << 1 | periodic : 0;
+	}
+	if (arg[2] >= sizeof(p->pit) / sizeof(word))
+		return -EINVAL;
+	at = (u8 *)&p->pit + arg[2] * sizeof(word);
+	if (arg[1] == CORBEL_PIT_GET) {
+		memcpy(&word, at, sizeof(word));
+		return word;
+	}
+	memcpy(at, &word, sizeof(word));
+	for (u32 i = 0; i < 3; i++)
+		p->pit.ch[i].count_load_time = now_ns();
+	return word;
+}
+
 static s64 call_port(struct vm *vm, u64 port, bool in, u8 val)
 {
 	u64 told;
 
-	if (port > 0xffff || !pic_has_port(port))
+	if (port > 0xffff || !(pic_has_port(port) || pit_has_port(&vm->pic, port)))
 		return -EINVAL;
 	told = pic_access(vm, port, in, &val);
 	return val | told << 8;
@@ -334,14 +389,18 @@ s64 pic_call(struct vm *vm, const u64 *arg)
 
 	if (!(vm->flags & CORBEL_VM_PIC))
 		return -ENOENT;
-	if (arg[1] > CORBEL_PIC_TELL)
+	if (arg[1] > CORBEL_PIT_SET)
 		return -EINVAL;
 	if (arg[1] == CORBEL_PIC_IO) /* port, in?, byte */
 		return call_port(vm, arg[2], arg[3], arg[4]);
 	lock_acquire(&vm->pic.lock);
-	vm->pic.asleep = false;
-	ret = call_locked(&vm->pic, arg);
-	drive_intr(vm);
+	if (arg[1] > CORBEL_PIC_TELL) {
+		ret = call_pit(&vm->pic, arg);
+	} else {
+		vm->pic.asleep = false;
+		ret = call_locked(&vm->pic, arg);
+		drive_intr(vm);
+	}
 	lock_release(&vm->pic.lock);
 	return ret;
 }

@@ -201,6 +201,11 @@ static __noinline enum after_exit handle_pic(struct vcpu *v, const struct vm_exi
 	return EXIT_AGAIN; /* unless there is something due */
 }
 
+static bool has_chip_port(const struct vm *vm, u16 port)
+{
+	return (pic_has_port(port) && vm->flags & CORBEL_VM_PIC) || pit_has_port(&vm->pic, port);
+}
+
 enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 {
 	BUG_ON(!x->io.size || x->io.size > 4);
@@ -213,8 +218,7 @@ enum after_exit pio_handle(struct vcpu *v, const struct vm_exit *x)
 		return EXIT_PREPARE;
 	}
 	/* While exits are traced dom0 makes the access, which is one of its tracepoints. */
-	if (unlikely(pic_has_port(x->io.port)) && v->vm->flags & CORBEL_VM_PIC &&
-	    !READ_ONCE(v->page->trace))
+	if (unlikely(has_chip_port(v->vm, x->io.port)) && !READ_ONCE(v->page->trace))
 		return handle_pic(v, x);
 	vcpu_step(v, x, x->insn_len);
 	if (x->io.in) {

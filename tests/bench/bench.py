@@ -63,6 +63,7 @@ ROWS = [
     ('timer-fire', 'timer: deadline to handler, running', times(1)),
     ('hlt-wake', 'timer: deadline to handler, in HLT', times(1)),
     ('pio-kernel', 'PIO below the VMM (PIC)', times(1)),
+    ('pio-pit', 'PIO below the VMM (PIT)', times(1)),
     ('mmio-lapic', 'MMIO below the VMM (LAPIC)', times(1)),
     ('mmio-ioapic', 'MMIO below the VMM (IOAPIC)', times(1)),
     ('pio-mini', 'PIO to a minimal VMM and back', times(1)),

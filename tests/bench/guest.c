@@ -416,6 +416,7 @@ static void touch(const char *name, u64 at, u64 bytes, u64 step)
 static void kernel_rows(void)
 {
 	MEASURE("pio-kernel", in8(0x21));
+	MEASURE("pio-pit", in8(0x42));
 	MEASURE("mmio-lapic", read32(APIC_BASE + APIC_ID));
 	MEASURE("mmio-ioapic", read32(0xfec00000u));
 }

@@ -254,7 +254,7 @@ static void check_pic(void)
 	report(call_pic(&g, CORBEL_PIC_LINE, 16, 1, 0) == -EINVAL &&
 		   call_pic(&g, CORBEL_PIC_IO, 0x22, 1, 0) == -EINVAL &&
 		   call_pic(&g, CORBEL_PIC_GET, 8, 0, 0) == -EINVAL &&
-		   call_pic(&g, CORBEL_PIC_TELL + 1, 0, 0, 0) == -EINVAL &&
+		   call_pic(&g, CORBEL_PIT_SET + 1, 0, 0, 0) == -EINVAL &&
 		   hc(CORBEL_HC_PIC, 0, CORBEL_PIC_LINE, 0, 0, 0) == -ENOENT,
 	       "other lines, ports, words and calls there are not, nor dom0's");
 	FREE(&g);

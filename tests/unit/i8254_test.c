@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: dom0/kmod/i8254.c */
+/* links: hv/guest/i8254.c */
 /* The 8254 under a clock of our own. */
-#include "dom0/kmod/pure.h"
+#include <string.h>
+
+#include "hv/guest/i8254.h"
 #include "test.h"
 
-static struct i8254 p;
+static struct corbel_pit p;
 static s64 now = 1000000;
+
+/* As the module makes one. */
+static void reset_chip(void)
+{
+	memset(&p, 0, sizeof(p));
+	for (u32 i = 0; i < 3; i++)
+		p.ch[i] = (struct corbel_pit_channel){.count = 0x10000,
+						      .read_state = 3,
+						      .write_state = 3,
+						      .rw_mode = 3,
+						      .mode = 0xff,
+						      .gate = i != 2,
+						      .count_load_time = now};
+}
 
 static u16 read16(u32 ch)
 {
@@ -28,7 +44,7 @@ static void pass_ticks(u64 n)
 
 static void test_mode0(void)
 {
-	i8254_reset(&p, now);
+	reset_chip();
 	CHECK(!load16(2, 0xb0, 1000), "only channel 0 drives a timer");
 	CHECK(read16(2) == 1000 && !i8254_out(&p, 2, now), "mode 0 starts low at the count");
 	pass_ticks(400);
@@ -48,7 +64,7 @@ static void test_mode2(void)
 	bool periodic;
 	u64 ns;
 
-	i8254_reset(&p, now);
+	reset_chip();
 	CHECK(load16(0, 0x34, 11932), "loading channel 0 starts the timer");
 	ns = i8254_period_ns(&p, &periodic);
 	CHECK(periodic && ns > 10000000 && ns < 10001000, "100 Hz in mode 2");
@@ -61,7 +77,7 @@ static void test_mode2(void)
 
 static void test_mode3(void)
 {
-	i8254_reset(&p, now);
+	reset_chip();
 	load16(0, 0x36, 100);
 	CHECK(i8254_out(&p, 0, now), "a square wave begins high");
 	pass_ticks(60);
@@ -71,7 +87,7 @@ static void test_mode3(void)
 
 static void test_status(void)
 {
-	i8254_reset(&p, now);
+	reset_chip();
 	load16(0, 0x34, 100);
 	i8254_write(&p, 3, 0xe2, now);
 	CHECK((i8254_read(&p, 0, now) & 0x7f) == 0x34, "read-back gives the programming");
@@ -90,7 +106,7 @@ static void test_status(void)
 
 static void test_gate(void)
 {
-	i8254_reset(&p, now);
+	reset_chip();
 	load16(2, 0xb2, 1000); /* mode 1 */
 	i8254_port61_write(&p, 0, now);
 	pass_ticks(300);
@@ -105,7 +121,7 @@ static void test_fresh(void)
 {
 	bool periodic;
 
-	i8254_reset(&p, now);
+	reset_chip();
 	CHECK(p.ch[0].mode == 0xff && !i8254_period_ns(&p, &periodic) && !periodic,
 	      "a chip that nobody has programmed makes no interrupt");
 	load16(0, 0x34, 1000);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* links: hv/guest/pic.c tests/unit/rest.c */
+/* links: hv/guest/pic.c hv/guest/i8254.c tests/unit/rest.c */
 /*
  * The pair of 8259A as a PC's firmware and kernels use it, what dom0 drives and hears of it, and
  * states that no guest can bring about, which a VMM may set.
  */
 #include <string.h>
 
+#include "hv/cpu/time.h"
 #include "hv/guest/apic_ids.h"
 #include "hv/guest/kick.h"
 #include "hv/guest/pic.h"
@@ -33,6 +34,13 @@ void vcpu_request(struct vcpu *v, u64 what)
 {
 	requests++;
 	vcpu_note(v, what);
+}
+
+static s64 clock_ns;
+
+u64 tsc_to_ns(u64 ticks)
+{
+	return clock_ns;
 }
 
 static s64 call(u64 op, u64 a, u64 b, u64 c)
@@ -329,6 +337,55 @@ static void test_sleep(void)
 	      "any other call wakes them, too");
 }
 
+static void test_pit(void)
+{
+	static const struct corbel_pit strange = {
+	    .ch[0 ... 2] = {.mode = 0xee, .count_latched = 0xee, .rw_mode = 0xee, .read_state = 7}};
+	u32 word, wrong = 0;
+
+	init(1);
+	CHECK(!pit_has_port(&vm.pic, 0x40) && call(CORBEL_PIC_IO, 0x40, 1, 0) == -EINVAL,
+	      "without an 8254 its ports are another's");
+	call(CORBEL_PIT_ON, 0, 0, 0);
+	CHECK(pit_has_port(&vm.pic, 0x40) && pit_has_port(&vm.pic, 0x43) &&
+		  !pit_has_port(&vm.pic, 0x44) && !pit_has_port(&vm.pic, 0x61),
+	      "with one it has four ports");
+	call(CORBEL_PIT_ON, 1, 0, 0);
+	CHECK(pit_has_port(&vm.pic, 0x61), "or five");
+	call(CORBEL_PIT_SET, 18, CORBEL_PIT_HPET, 0);
+	CHECK(!call(CORBEL_PIT_PERIOD, 0, 0, 0), "none in an HPET's place makes interrupts");
+	call(CORBEL_PIT_SET, 18, 0, 0);
+	out(0x43, 0x34), out(0x40, 0x9c);
+	CHECK(!told, "half a count is no news");
+	out(0x40, 0x2e);
+	CHECK(told == CORBEL_PIC_PIT && (u64)call(CORBEL_PIT_PERIOD, 0, 0, 0) >> 1 == 10000150 &&
+		  call(CORBEL_PIT_PERIOD, 0, 0, 0) & 1,
+	      "a count of channel 0 is, and its period");
+	told = 0;
+	clock_ns = 1000000;
+	word = in(0x40);
+	CHECK((word | in(0x40) << 8) == 11932 - 1193 && !told, "it is read as time passes");
+	CHECK(!(in(0x61) & 2), "port 0x61 is read");
+	out(0x61, 3);
+	CHECK(in(0x61) & 2 && !told, "and written");
+	out(0x21, 0xff), out(0xa1, 0xff);
+	call(CORBEL_PIC_LINE, 4, false, true);
+	call(CORBEL_PIT_PERIOD, 0, 0, 0), in(0x40);
+	CHECK(vm.pic.asleep && !told, "the PICs beside it sleep on");
+	for (u32 i = 0; i < 20; i++) {
+		memcpy(&word, (const u8 *)&strange + 4 * i, 4);
+		wrong += call(CORBEL_PIT_SET, i, word, 0) != word ||
+			 call(CORBEL_PIT_GET, i, 0, 0) != (i < 18 && i % 6 == 4 ? 1000000 : word);
+	}
+	CHECK(!wrong, "its state is set and read, but for the time");
+	for (u16 port = 0x40; port < 0x44; port++)
+		in(port), in(port), out(port, 0xff);
+	CHECK(vm.pic.pit.ch[0].count, "whatever it is, nothing breaks");
+	CHECK(call(CORBEL_PIT_GET, 20, 0, 0) == -EINVAL &&
+		  call(CORBEL_PIT_SET, 20, 0, 0) == -EINVAL,
+	      "it has 20 words");
+}
+
 static void test_calls(void)
 {
 	const u64 not_16[] = {0, CORBEL_PIC_LINE, 16, 1, 0};
@@ -358,8 +415,8 @@ static void test_calls(void)
 	CHECK(pic_call(&vm, not_16) == -EINVAL && call(CORBEL_PIC_LINE, ~0ull, 0, 0) == -EINVAL &&
 		  call(CORBEL_PIC_GET, 8, 0, 0) == -EINVAL &&
 		  call(CORBEL_PIC_SET, 1ull << 32, 0, 0) == -EINVAL &&
-		  call(CORBEL_PIC_TELL + 1, 0, 0, 0) == -EINVAL && call(~0ull, 0, 0, 0) == -EINVAL,
-	      "there are 16 lines, 8 words and 5 calls");
+		  call(CORBEL_PIT_SET + 1, 0, 0, 0) == -EINVAL && call(~0ull, 0, 0, 0) == -EINVAL,
+	      "there are 16 lines, 8 words and 9 calls");
 	CHECK(call(CORBEL_PIC_IO, 0x22, 1, 0) == -EINVAL &&
 		  call(CORBEL_PIC_IO, 0x10020, 1, 0) == -EINVAL &&
 		  call(CORBEL_PIC_IO, 0x4d2, 1, 0) == -EINVAL,
@@ -423,6 +480,7 @@ int main(void)
 	test_told_first();
 	test_boot_cpu();
 	test_sleep();
+	test_pit();
 	test_calls();
 	test_ports();
 	test_any_state();

@@ -245,21 +245,75 @@ static void test_resample(void)
 	end(&v);
 }
 
+static void see_ticks(struct vm *v)
+{
+	struct timespec a, b;
+	double s;
+
+	HANDLE(0x20, on_tick);
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	check(run(v) == KVM_EXIT_IO && at_port(v, 0x77), "50 ticks come");
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	s = b.tv_sec - a.tv_sec + (b.tv_nsec - a.tv_nsec) / 1e9;
+	check(s > 0.45 && s < 2, "at 100 Hz (%.2f s)", s);
+}
+
+GUEST(pit_goes_on, "xor %cx, %cx\n" PIC_INIT(0xfe) "sti; 1: hlt; jmp 1b");
+
 static void test_pit(void)
 {
 	struct vm v = start(FULL_CHIP);
 	struct kvm_pit_config c = {.flags = KVM_PIT_SPEAKER_DUMMY};
-	struct timespec a, b;
-	double s;
+	struct kvm_pit_state2 s = {};
 
 	LOAD(v, pit_wait);
-	HANDLE(0x20, on_tick);
 	check(!ioctl(v.fd, KVM_CREATE_PIT2, &c), "a PIT can be made");
-	clock_gettime(CLOCK_MONOTONIC, &a);
-	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x77), "50 ticks come");
-	clock_gettime(CLOCK_MONOTONIC, &b);
-	s = b.tv_sec - a.tv_sec + (b.tv_nsec - a.tv_nsec) / 1e9;
-	check(s > 0.45 && s < 2, "at 100 Hz (%.2f s)", s);
+	see_ticks(&v);
+	check(!ioctl(v.fd, KVM_GET_PIT2, &s) && s.channels[0].mode == 2 &&
+		  s.channels[0].count == 11932 && s.channels[1].mode == 0xff,
+	      "its state is what the guest has made of it");
+	end(&v);
+	v = start(FULL_CHIP);
+	LOAD(v, pit_goes_on);
+	ioctl(v.fd, KVM_CREATE_PIT2, &c);
+	check(!ioctl(v.fd, KVM_SET_PIT2, &s), "in another VM it can be set");
+	see_ticks(&v);
+	s.channels[1].count = 0x10001;
+	check(ioctl(v.fd, KVM_SET_PIT2, &s) && errno == EINVAL, "no count is that long");
+	check(ioctl(v.fd, KVM_CREATE_PIT2, &c) && errno == EEXIST, "there is one");
+	end(&v);
+	v = start(SPLIT_CHIP);
+	check(ioctl(v.fd, KVM_CREATE_PIT2, &c) && errno == ENOENT, "and none without PICs");
+	end(&v);
+}
+
+GUEST(pit_reads, "mov $0xb0, %al; out %al, $0x43; mov $0xff, %al; out %al, $0x42; out %al, $0x42\n"
+		 "in $0x61, %al; or $3, %al; out %al, $0x61; in $0x61, %al; mov %al, %cl\n"
+		 "mov $0x80, %al; out %al, $0x43; in $0x42, %al; mov %al, %bl; in $0x42, %al\n"
+		 "mov %al, %bh; 1: in $0x61, %al; test $0x20, %al; jz 1b; mov $0x78, %dx\n"
+		 "out %al, %dx; mov $0x600, %di; mov $0x61, %dx; cld; insb; mov $0x79, %dx\n"
+		 "out %al, %dx; hlt");
+
+/* The way kernels measure their TSC by channel 2. */
+static void test_pit_reads(void)
+{
+	struct vm v = start(FULL_CHIP);
+	struct kvm_pit_config c = {.flags = KVM_PIT_SPEAKER_DUMMY};
+
+	ioctl(v.fd, KVM_CREATE_PIT2, &c);
+	LOAD(v, pit_reads);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x78), "a one-shot of channel 2 ends");
+	check((regs(&v).rcx & 3) == 3 && (u16)regs(&v).rbx != 0xffff,
+	      "with gate and speaker on it counts down (%x, %x)", (int)regs(&v).rcx,
+	      (int)regs(&v).rbx);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x79) && (ram[0x600] & 0x23) == 0x23,
+	      "a string reads the same (%x)", ram[0x600]);
+	end(&v);
+	v = start(FULL_CHIP);
+	c.flags = 0;
+	ioctl(v.fd, KVM_CREATE_PIT2, &c);
+	LOAD(v, pit_reads);
+	check(run(&v) == KVM_EXIT_IO && at_port(&v, 0x61), "without the speaker 0x61 is the VMM's");
 	end(&v);
 }
 
@@ -364,6 +418,7 @@ void irq_tests(void)
 	test_taken_moves();
 	test_resample();
 	test_pit();
+	test_pit_reads();
 	test_user_interrupts();
 	test_lapic_hole();
 }

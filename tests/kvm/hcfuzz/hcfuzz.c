@@ -427,8 +427,8 @@ static void one(struct rng *r, u8 *page)
 		     below(r, 2) ? below(r, 3) : number(r), 0);
 		break;
 	case CORBEL_HC_PIC:
-		call(nr, any_vm(r), below(r, 8) ? below(r, 6) : number(r),
-		     below(r, 4) ? below(r, 17) : number(r), number(r), number(r));
+		call(nr, any_vm(r), below(r, 8) ? below(r, 11) : number(r),
+		     below(r, 4) ? below(r, 21) : number(r), number(r), number(r));
 		break;
 	case CORBEL_HC_VCPU_PAGE:
 		call(nr, number(r), 0, 0, 0, 0);

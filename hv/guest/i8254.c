@@ -1,10 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0-only
+/* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Intel 8254 programmable interval timer: the value of a counter is computed from the time that
  * passed since it was loaded. Data sheet, "Programming the 8254", "Mode definitions". BCD counting
  * is taken as binary.
  */
-#include "pure.h"
+#include "hv/guest/i8254.h"
 
 #define NSEC 1000000000ll
 
@@ -16,27 +16,25 @@ enum { RW_LSB = 1, RW_MSB = 2, RW_WORD0 = 3, RW_WORD1 = 4 };
 #define READBACK_NO_STATUS 0x10
 #define STATUS_OUT	   0x80
 
-#define UNPROGRAMMED 0xff /* KVM's mode of a channel that no control word has reached */
-
 #define PORT61_GATE    0x01
 #define PORT61_SPEAKER 0x02
 #define PORT61_REFRESH 0x10 /* toggles every 15 us */
 #define PORT61_OUT     0x20
 #define REFRESH_NS     15085
 
-static u64 ticks_since_load(const struct kvm_pit_channel_state *c, s64 now)
+static u64 ticks_since_load(const struct corbel_pit_channel *c, s64 now)
 {
 	u64 ns = now > c->count_load_time ? now - c->count_load_time : 0;
 
 	return ns / NSEC * I8254_HZ + ns % NSEC * I8254_HZ / NSEC;
 }
 
-static u32 count_of(const struct kvm_pit_channel_state *c)
+static u32 count_of(const struct corbel_pit_channel *c)
 {
 	return c->count ? c->count : 0x10000;
 }
 
-static u16 read_counter(const struct kvm_pit_channel_state *c, s64 now)
+static u16 read_counter(const struct corbel_pit_channel *c, s64 now)
 {
 	u64 d = ticks_since_load(c, now);
 	u32 count = count_of(c);
@@ -51,15 +49,14 @@ static u16 read_counter(const struct kvm_pit_channel_state *c, s64 now)
 	}
 }
 
-bool i8254_out(const struct i8254 *p, u32 channel, s64 now)
+bool i8254_out(const struct corbel_pit *p, u32 channel, s64 now)
 {
-	const struct kvm_pit_channel_state *c = &p->ch[channel];
+	const struct corbel_pit_channel *c = &p->ch[channel];
 	u64 d = ticks_since_load(c, now);
 	u32 count = count_of(c);
 
 	switch (c->mode) {
 	case 0:
-		return d >= count;
 	case 1:
 		return d >= count;
 	case 2:
@@ -71,26 +68,13 @@ bool i8254_out(const struct i8254 *p, u32 channel, s64 now)
 	}
 }
 
-static void load_count(struct kvm_pit_channel_state *c, u16 val, s64 now)
+static void load_count(struct corbel_pit_channel *c, u16 val, s64 now)
 {
 	c->count = val ? val : 0x10000;
 	c->count_load_time = now;
 }
 
-void i8254_reset(struct i8254 *p, s64 now)
-{
-	u32 i;
-
-	memset(p, 0, sizeof(*p));
-	for (i = 0; i < 3; i++) {
-		p->ch[i].mode = UNPROGRAMMED;
-		p->ch[i].gate = i != 2;
-		p->ch[i].rw_mode = p->ch[i].read_state = p->ch[i].write_state = RW_WORD0;
-		load_count(&p->ch[i], 0, now);
-	}
-}
-
-static void latch_count(struct kvm_pit_channel_state *c, s64 now)
+static void latch_count(struct corbel_pit_channel *c, s64 now)
 {
 	if (c->count_latched)
 		return; /* held until it is read */
@@ -98,9 +82,9 @@ static void latch_count(struct kvm_pit_channel_state *c, s64 now)
 	c->count_latched = c->rw_mode;
 }
 
-static void latch_status(struct i8254 *p, u32 channel, s64 now)
+static void latch_status(struct corbel_pit *p, u32 channel, s64 now)
 {
-	struct kvm_pit_channel_state *c = &p->ch[channel];
+	struct corbel_pit_channel *c = &p->ch[channel];
 
 	if (c->status_latched)
 		return;
@@ -109,10 +93,10 @@ static void latch_status(struct i8254 *p, u32 channel, s64 now)
 	c->status_latched = 1;
 }
 
-static void write_control(struct i8254 *p, u8 val, s64 now)
+static void write_control(struct corbel_pit *p, u8 val, s64 now)
 {
 	u32 channel = val >> 6, access = (val >> 4) & 3, i;
-	struct kvm_pit_channel_state *c;
+	struct corbel_pit_channel *c;
 
 	if (channel == READBACK) {
 		for (i = 0; i < 3; i++) {
@@ -138,9 +122,9 @@ static void write_control(struct i8254 *p, u8 val, s64 now)
 	c->count_latched = c->status_latched = 0;
 }
 
-bool i8254_write(struct i8254 *p, u32 reg, u8 val, s64 now)
+bool i8254_write(struct corbel_pit *p, u32 reg, u8 val, s64 now)
 {
-	struct kvm_pit_channel_state *c;
+	struct corbel_pit_channel *c;
 
 	if (reg == 3) {
 		write_control(p, val, now);
@@ -165,7 +149,7 @@ bool i8254_write(struct i8254 *p, u32 reg, u8 val, s64 now)
 	return reg == 0;
 }
 
-static u8 read_latched(struct kvm_pit_channel_state *c)
+static u8 read_latched(struct corbel_pit_channel *c)
 {
 	switch (c->count_latched) {
 	case RW_LSB:
@@ -183,9 +167,9 @@ static u8 read_latched(struct kvm_pit_channel_state *c)
 	}
 }
 
-u8 i8254_read(struct i8254 *p, u32 reg, s64 now)
+u8 i8254_read(struct corbel_pit *p, u32 reg, s64 now)
 {
-	struct kvm_pit_channel_state *c;
+	struct corbel_pit_channel *c;
 	u16 count;
 
 	if (reg == 3)
@@ -212,11 +196,11 @@ u8 i8254_read(struct i8254 *p, u32 reg, s64 now)
 	}
 }
 
-u8 i8254_port61_read(struct i8254 *p, s64 now)
+u8 i8254_port61_read(struct corbel_pit *p, s64 now)
 {
 	u8 val = p->ch[2].gate ? PORT61_GATE : 0;
 
-	if (p->flags & KVM_PIT_FLAGS_SPEAKER_DATA_ON)
+	if (p->flags & CORBEL_PIT_SPEAKER)
 		val |= PORT61_SPEAKER;
 	if ((u64)now / REFRESH_NS & 1)
 		val |= PORT61_REFRESH;
@@ -225,27 +209,28 @@ u8 i8254_port61_read(struct i8254 *p, s64 now)
 	return val;
 }
 
-void i8254_port61_write(struct i8254 *p, u8 val, s64 now)
+void i8254_port61_write(struct corbel_pit *p, u8 val, s64 now)
 {
-	struct kvm_pit_channel_state *c = &p->ch[2];
+	struct corbel_pit_channel *c = &p->ch[2];
 	bool gate = val & PORT61_GATE;
 
 	if (val & PORT61_SPEAKER)
-		p->flags |= KVM_PIT_FLAGS_SPEAKER_DATA_ON;
+		p->flags |= CORBEL_PIT_SPEAKER;
 	else
-		p->flags &= ~KVM_PIT_FLAGS_SPEAKER_DATA_ON;
+		p->flags &= ~CORBEL_PIT_SPEAKER;
 	/* A rising gate starts the count anew in the modes that wait for a trigger. */
 	if (gate && !c->gate && (c->mode == 1 || c->mode == 2 || c->mode == 3 || c->mode == 5))
 		c->count_load_time = now;
 	c->gate = gate;
 }
 
-u64 i8254_period_ns(const struct i8254 *p, bool *periodic)
+u64 i8254_period_ns(const struct corbel_pit *p, bool *periodic)
 {
-	const struct kvm_pit_channel_state *c = &p->ch[0];
+	const struct corbel_pit_channel *c = &p->ch[0];
 
 	*periodic = c->mode == 2 || c->mode == 3;
-	if (c->mode > 4) /* 5 waits for a trigger that channel 0 never gets */
+	/* mode 5 waits for a trigger that channel 0 never gets */
+	if (c->mode > 4 || p->flags & CORBEL_PIT_HPET)
 		return 0;
 	return (u64)count_of(c) * NSEC / I8254_HZ;
 }
