@@ -34,6 +34,8 @@ void svm_inject(struct vcpu *v, enum hvm_event_kind k, u8 vector, bool has_error
 	if (k == HVM_INJ_IRQ && quirk_has(QUIRK_VIRQ) && svm_virq_inject(s, vector))
 		return;
 	s->vmcb->eventinj = hvm_event(k, vector, has_error) | FIELD_PREP(SVM_EVT_ERROR, error);
+	/* of #BP and #OF a CPU that has it pushes this; the last exit has written to it */
+	s->vmcb->next_rip = v->rip;
 	if (k == HVM_INJ_NMI) /* EVENTINJ does not block further NMIs by itself */
 		svm_mask_nmi(v, true);
 }

@@ -260,7 +260,6 @@ void svm_nested_begin(struct vcpu *v, bool load)
 	svm_set_msr_map(v);
 	m->vintr = SVM_V_INTR_MASKING |
 		   (in->vintr & (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR | SVM_V_VECTOR));
-	m->next_rip = in->next_rip;
 	if (load) {
 		m->int_state = in->int_state & SVM_INT_SHADOW;
 		load_state(v, in, n->paging);

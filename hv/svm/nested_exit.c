@@ -5,6 +5,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/irq.h"
 #include "hv/cpu/time.h"
+#include "hv/guest/cpuid.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
@@ -13,6 +14,14 @@
 
 /* Those that are the machine's: the guest's own of these kinds come by svm_nested_ops.event. */
 #define OUR_EXITS (SVM_INT3_INTR | SVM_INT3_NMI | SVM_INT3_SMI | SVM_INT3_INIT)
+
+/* What is pushed of an event of software's: for a guest that knows of no such field it is RIP. */
+static u64 pushed_rip(struct vcpu *v)
+{
+	const struct corbel_cpuid *c = cpuid_leaf(v, CPUID_SVM);
+
+	return c && c->edx & CPUID_SVM_NRIPS ? svm_nested(v)->vmcb12.next_rip : v->rip;
+}
 
 void svm_nested_inject(struct vcpu *v)
 {
@@ -27,6 +36,7 @@ void svm_nested_inject(struct vcpu *v)
 
 		n->inject = 0;
 		s->watch |= WATCH_INJECT;
+		s->vmcb->next_rip = pushed_rip(v); /* the last exit has written to it */
 		if (!(irq && quirk_has(QUIRK_VIRQ) && svm_virq_inject(s, event & EVT_VECTOR)))
 			s->vmcb->eventinj = event;
 	}

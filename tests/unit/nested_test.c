@@ -26,7 +26,7 @@ static struct svm_vcpu arch;
 /* What the CPU does at this entry. */
 static void (*cpu_does)(struct vmcb *m);
 static struct vmcb_exits exits_seen;
-static u64 inject_seen, msrpm_seen, missing;
+static u64 inject_seen, msrpm_seen, next_rip_seen, missing;
 static u32 entries, missed;
 static int irq = -1;
 
@@ -38,6 +38,7 @@ void svm_enter(struct vcpu *v, u64 vmcb, u64 host_vmcb, u64 int_state)
 	exits_seen = m->exits;
 	inject_seen = m->eventinj;
 	msrpm_seen = m->msrpm;
+	next_rip_seen = m->next_rip;
 	m->exitcode = SVM_EXIT_INTR;
 	m->exitintinfo = m->exitinfo1 = m->exitinfo2 = 0;
 	if (cpu_does)
@@ -621,6 +622,38 @@ static void test_events(void)
 	end();
 }
 
+static void breaks_off(struct vmcb *m)
+{
+	m->exitintinfo = m->eventinj;
+	m->next_rip = 0;
+}
+
+/* INT n: where its handler returns to is a field that #VMEXIT overwrites. */
+static void test_software(void)
+{
+	static struct corbel_cpuid leaf = {.function = CPUID_SVM, .edx = CPUID_SVM_NRIPS};
+
+	begin();
+	vmcb12()->eventinj = EVT_VALID | FIELD_PREP(EVT_TYPE, EVT_SOFTWARE) | 0x80;
+	vmcb12()->next_rip = 0x3333;
+	vcpu.cpuid = &leaf;
+	vcpu.cpuid_count = 1;
+	insn(SVM_EXIT_VMRUN);
+	run_to(breaks_off);
+	CHECK(inject_seen == vmcb12()->eventinj && next_rip_seen == 0x3333,
+	      "an event of software's returns to where its VMM says");
+	run_to(NULL);
+	CHECK(inject_seen == vmcb12()->eventinj && next_rip_seen == 0x3333,
+	      "also where it is injected once more");
+	begin();
+	vmcb12()->eventinj = EVT_VALID | FIELD_PREP(EVT_TYPE, EVT_SOFTWARE) | 0x80;
+	vmcb12()->next_rip = 0x3333;
+	insn(SVM_EXIT_VMRUN);
+	run_to(NULL);
+	CHECK(next_rip_seen == 0x1111, "to RIP, as on a CPU without, if none is shown");
+	end();
+}
+
 /* With masking the guest's IF counts; a shadow over the nested guest's instruction does, too. */
 static void test_window(void)
 {
@@ -875,6 +908,7 @@ int main(void)
 	test_vmrun();
 	test_smi();
 	test_events();
+	test_software();
 	test_window();
 	test_shadow();
 	test_bounds();

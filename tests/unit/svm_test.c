@@ -15,6 +15,7 @@ static u64 own_vm_cr, efer_now;
 #define wrmsr(m, val)	  ((void)(efer_now = (val)))
 #include "hv/svm/svm.c"
 #include "hv/cpu/apic.h"
+#include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
 #include "arena.h"
 
@@ -412,6 +413,19 @@ static void past_iret(struct vmcb *m)
 	m->rip = 0x2000;
 }
 
+/* #BP is injected behind INT3, and by a CPU that tells of the next instruction pushed as that. */
+static void test_breakpoint(void)
+{
+	struct vmcb *m = fresh(false);
+
+	hvm = &svm_ops;
+	m->next_rip = 0;
+	vcpu_inject_exception(&vcpu, VEC_BP, false, 0);
+	vcpu_deliver_events(&vcpu);
+	CHECK(m->eventinj == (BIT(31) | 3 << 8 | 3) && vcpu.rip == 0x1001 && m->next_rip == 0x1001,
+	      "a breakpoint's handler returns behind INT3, whatever the last exit was");
+}
+
 static void test_nmi(void)
 {
 	struct vmcb *m = fresh(false);
@@ -556,6 +570,7 @@ int main(void)
 	test_dump();
 	test_efer();
 	test_cr0();
+	test_breakpoint();
 	test_nmi();
 	test_cr8();
 	test_owner();
