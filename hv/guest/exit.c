@@ -24,14 +24,6 @@
 #include "hv/lib/log.h"
 #include "hv/mm/frame.h"
 
-/* Is the VMM's filter against it? */
-static inline bool is_filtered(const struct vcpu *v, u32 msr, u32 how)
-{
-	const struct msr_filter *f = &v->vm->msr_filter;
-
-	return unlikely(f->on) && !msr_filter_allows(f, msr, how);
-}
-
 static void handle_rdpmc(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 val;
@@ -48,9 +40,11 @@ static void handle_rdpmc(struct vcpu *v, const struct vm_exit *x)
 static void handle_rdmsr(struct vcpu *v, const struct vm_exit *x)
 {
 	u32 msr = v->gpr[RCX];
+	int err = -EPERM;
 	u64 val;
-	int err = is_filtered(v, msr, CORBEL_MSR_READ) ? -EPERM : msr_read(v, msr, &val, false);
 
+	if (!vm_filters_msr(v->vm, msr, CORBEL_MSR_READ))
+		err = msr_read(v, msr, &val, false);
 	if (err) {
 		msr_refused(v, x, err);
 		return;
@@ -70,8 +64,10 @@ static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 	/* what a kernel writes most is not looked for among all others */
 	if (msr == MSR_TSC_DEADLINE || msr - MSR_X2APIC <= MSR_X2APIC_LAST - MSR_X2APIC)
 		write = lapic_msr_write;
-	if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
-		err = is_filtered(v, msr, CORBEL_MSR_WRITE) ? -EPERM : write(v, msr, val, false);
+	if (vm_filters_msr(v->vm, msr, CORBEL_MSR_WRITE)) /* none of x2APIC's */
+		err = -EPERM;
+	else if (msr != MSR_X2APIC_EOI || val || !lapic_plain_eoi(&v->lapic))
+		err = write(v, msr, val, false);
 	if (err)
 		msr_refused(v, x, err);
 	else

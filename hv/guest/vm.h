@@ -172,6 +172,11 @@ bool vm_may_log(struct vm *vm, u32 bytes);
  * too. -ENOMEM, -EDQUOT: no memory for a map of its own.
  */
 int vm_filter_msrs(struct vm *vm, const struct corbel_msr_filter *f, struct p2m *from);
+/* Is the VMM's filter against an access by the guest (CORBEL_MSR_x)? */
+static inline bool vm_filters_msr(const struct vm *vm, u32 msr, u32 how)
+{
+	return unlikely(vm->msr_filter.on) && !msr_filter_allows(&vm->msr_filter, msr, how);
+}
 /* The i-th VM in use, for listings. */
 struct vm *vm_nth(u32 i);
 u32 vm_count(void);

@@ -41,7 +41,8 @@ int vmx_load_area(struct vcpu *v, u32 count_field, u32 field, u32 *failed)
 		*failed = i + 1;
 		if (err == -EAGAIN)
 			return err;
-		if (err || !area_msr_valid(&e, true))
+		if (err || !area_msr_valid(&e, true) ||
+		    vm_filters_msr(v->vm, e.index, CORBEL_MSR_WRITE))
 			return -EINVAL;
 		/* They take long and do the same again: the second is only looked at. */
 		commands = (e.index == MSR_PRED_CMD) | (e.index == MSR_FLUSH_CMD) << 1;
@@ -63,6 +64,7 @@ int vmx_store_area(struct vcpu *v)
 		int err = area_entry(v, VMCS_EXIT_MSR_STORE, i, &e, false);
 
 		if (!err && (!area_msr_valid(&e, false) ||
+			     vm_filters_msr(v->vm, e.index, CORBEL_MSR_READ) ||
 			     msr_read(v, e.index, &e.value, e.index == MSR_TSC)))
 			err = -EINVAL;
 		if (!err)

@@ -125,6 +125,7 @@ __weak ZERO(u32, mcheck_log, void)
 __weak ZERO(bool, mcheck_settle, const struct mcheck_error *guests)
 __weak ZERO(u64, mcheck_tell, void)
 __weak ZERO(u32, msr_list, u32 *out)
+__weak ZERO(bool, msr_filter_allows, const struct msr_filter *f, u32 msr, u32 how)
 __weak ZERO(int, msr_write, struct vcpu *v, u32 msr, u64 val, bool host)
 __weak ZERO(bool, mmio_is_device, const struct vcpu *v, u64 at, const struct pt_leaf *leaf,
 	    bool write)

@@ -524,6 +524,45 @@ static void test_areas(void)
 	end();
 }
 
+static u32 denied_msr, denied_how;
+
+bool msr_filter_allows(const struct msr_filter *f, u32 msr, u32 how)
+{
+	return msr != denied_msr || !(how & denied_how);
+}
+
+/* What its VMM keeps from the guest is not to be had by way of the areas either. */
+static void test_filter(void)
+{
+	struct vmx_area *area = mem(5);
+
+	begin_on();
+	area[0] = (struct vmx_area){.index = 0x174, .value = 0x99};
+	area[1] = (struct vmx_area){.index = 0x175};
+	put12(VMCS_ENTRY_MSR_LOADS, 1);
+	put12(VMCS_ENTRY_MSR_LOAD, 5 << PAGE_SHIFT);
+	put12(VMCS_EXIT_MSR_STORES, 1);
+	put12(VMCS_EXIT_MSR_STORE, (5 << PAGE_SHIFT) + 16);
+	guest.msr_filter.on = true;
+	denied_msr = 0x174;
+	denied_how = CORBEL_MSR_WRITE;
+	written[0] = 0;
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(!vcpu.guest_mode && !written[0] &&
+		  vmcs12_get(m12(), VMCS_EXIT_REASON) == (EXIT_ENTRY_FAILED | EXIT_BAD_MSR),
+	      "an MSR that the VMM denies fails the entry");
+	denied_how = CORBEL_MSR_READ;
+	insn(EXIT_VMLAUNCH, 0);
+	CHECK(vcpu.guest_mode && written[0] == 0x174, "not where it denies to read it");
+	denied_msr = 0x175;
+	run_to(does_cpuid);
+	CHECK(!vcpu.guest_mode && !area[1].value && vcpu.stop_reason == CORBEL_EXIT_SHUTDOWN,
+	      "one that it denies to read is not stored, which ends the guest");
+	guest.msr_filter.on = false;
+	denied_msr = 0;
+	end();
+}
+
 /* What takes the CPU a microsecond is done once, however often an area asks for it. */
 static void test_commands(void)
 {
@@ -784,6 +823,7 @@ int main(void)
 	test_bus_lock();
 	test_debug_controls();
 	test_areas();
+	test_filter();
 	test_commands();
 	test_state();
 	test_state_meanwhile();
