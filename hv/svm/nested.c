@@ -59,6 +59,7 @@ void svm_nested_reset(struct vcpu *v, bool init)
 	if (!n)
 		return;
 	n->inject = 0;
+	n->asid = 0; /* no shadow outlives it */
 	if (init)
 		return;
 	n->hsave_pa = n->vm_cr = 0;

@@ -63,6 +63,7 @@ int svm_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 	s->watch &= ~WATCH_NO_GIF;
 	if (!(in->flags & CORBEL_NESTED_GIF))
 		s->watch |= WATCH_NO_GIF;
+	n->asid = 0; /* the shadow is of other tables: memory has been restored, too */
 	if (!guest_mode)
 		return 0;
 	n->at = in->vmcb_pa;

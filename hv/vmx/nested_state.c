@@ -90,6 +90,7 @@ int vmx_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 	n->vmxon = in->vmxon_pa;
 	n->current = in->vmcb_pa;
 	n->evmcs = NOWHERE;
+	n->eptp = NOWHERE; /* the shadow is of other tables: memory has been restored, too */
 	memcpy(&n->vmcs12, &m, sizeof(m));
 	hvm->set(v, HVM_CR0, hvm->get(v, HVM_CR0)); /* as VMXON */
 	vmx_nested_fix(v);

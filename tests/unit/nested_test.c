@@ -880,6 +880,40 @@ static void test_bounds(void)
 	end();
 }
 
+static bool shadow_has(u64 fn)
+{
+	struct pt_leaf leaf;
+
+	pt_lookup(&svm_nested(&vcpu)->shadow.pt, fn, &leaf);
+	return leaf.kind == PT_LEAF;
+}
+
+/* A VMM that restores a state has restored the tables in memory as well, behind our back. */
+static void test_restored(void)
+{
+	static struct corbel_nested s;
+
+	begin();
+	nested_tables();
+	insn(SVM_EXIT_VMRUN);
+	fault_at = 20 << PAGE_SHIFT;
+	fault_info = BIT(2);
+	run_to(does_npf);
+	CHECK(shadow_has(20) && !svm_nested_ops.get_state(&vcpu, &s), "a page is in the shadow");
+	CHECK(!svm_nested_ops.set_state(&vcpu, &s) && vcpu.guest_mode && !shadow_has(20),
+	      "where another state takes this one's place it is empty");
+	run_to(does_npf);
+	CHECK(shadow_has(20), "(and filled again)");
+	svm_vcpu_reset(&vcpu, false);
+	arch.vmcb->cs.attrib = VMCB_ATTR_L;
+	svm_set(&vcpu, HVM_EFER, EFER_SVME | EFER_LME | EFER_NXE);
+	svm_set(&vcpu, HVM_CR4, CR4_PAE);
+	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG);
+	insn(SVM_EXIT_VMRUN);
+	CHECK(vcpu.guest_mode && !shadow_has(20), "behind a reset, too");
+	end();
+}
+
 #define LENT 0x6000ull /* a pfn behind the pool */
 
 /* A shadow is there until its vCPU is freed, and dom0's kernel may end before that. */
@@ -912,6 +946,7 @@ int main(void)
 	test_window();
 	test_shadow();
 	test_bounds();
+	test_restored();
 	test_lent();
 	return test_end();
 }

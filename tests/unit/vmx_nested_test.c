@@ -162,6 +162,7 @@ static void reads_its_page(void)
 
 static void test_shadow_root(void)
 {
+	static struct corbel_nested s;
 	struct pt_leaf leaf;
 	u64 gen;
 
@@ -184,6 +185,11 @@ static void test_shadow_root(void)
 	run_to(reads_its_page);
 	pt_lookup(&vcpu.shadow->pt, ITS_PAGE, &leaf);
 	CHECK(vcpu.guest_mode && leaf.kind == PT_LEAF, "which has what it has read");
+	CHECK(!vmx_nested_get_state(&vcpu, &s) && !vmx_nested_set_state(&vcpu, &s),
+	      "(its VMM restores it, and memory)");
+	pt_lookup(&vcpu.shadow->pt, ITS_PAGE, &leaf);
+	CHECK(vcpu.guest_mode && leaf.kind != PT_LEAF, "and not of what another state has read");
+	run_to(reads_its_page);
 	gen = vcpu.shadow->gen;
 	p2m_unmap(&guest.p2m, ITS_GFN, 1);
 	invepts = 0;
