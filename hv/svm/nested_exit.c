@@ -59,6 +59,7 @@ void svm_nested_enter(struct vcpu *v)
 	m->exceptions |= its->exceptions;
 	m->int3 |= its->int3 & ~OUR_EXITS;
 	m->int4 = (m->int4 & ~SVM_INT4_VMMCALL) | (its->int4 & SVM_INT4_ALL);
+	m->int5 |= its->int5 & SVM_INT5_INVPCID;
 	if (n->masking)
 		m->v_tpr = n->tpr;
 }
@@ -154,7 +155,8 @@ static int wants_exit(struct vcpu *v, const struct vm_exit *x, u32 code)
 		return 0;
 	if (code == SVM_EXIT_VINTR && n->ours.int3 & SVM_INT3_VINTR)
 		return 0;
-	if (code == SVM_EXIT_RDTSCP && n->ours.int4 & SVM_INT4_RDTSCP) /* it has none */
+	if ((code == SVM_EXIT_RDTSCP && n->ours.int4 & SVM_INT4_RDTSCP) ||
+	    (code == SVM_EXIT_INVPCID && n->ours.int5 & SVM_INT5_INVPCID)) /* it has none */
 		return 0;
 	/* a debugger's, or the step behind an IRET that opens NMIs */
 	if ((svm_of(v)->watch & WATCH_DEBUG || x->reason == VMEXIT_NMI_WINDOW) &&

@@ -91,6 +91,8 @@ bool svm_vmcb_wants(const struct vmcb *m, u32 code)
 	case SVM_EXIT_VMRUN / 32:
 		/* which no guest has: #UD comes before the intercept */
 		return code != SVM_EXIT_SKINIT && m->int4 & SVM_INT4_ALL & BIT(bit);
+	case SVM_EXIT_INVPCID / 32:
+		return m->int5 & SVM_INT5_INVPCID & BIT(bit);
 	}
 	return false;
 }

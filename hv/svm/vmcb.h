@@ -38,7 +38,7 @@
 #define SVM_INT4_WBINVD	 BIT(9)		 /* allowed to dom0 only */
 #define SVM_INT4_MWAIT	 GENMASK(12, 10) /* MONITOR, too */
 #define SVM_INT4_ALLOWED (SVM_INT4_RDTSCP | SVM_INT4_ICEBP)
-#define SVM_INT4_RDPRU	 BIT(14) /* not asked for by guests, as word 5; none is shown it */
+#define SVM_INT4_RDPRU	 BIT(14) /* not asked for by guests: none is shown it */
 #define SVM_INT5_INVPCID BIT(2)
 
 /* TLB_CONTROL */

@@ -180,7 +180,7 @@ static void test_wants(void)
 		}
 		wrong += bits != svm_vmcb_wants(&all, code);
 	}
-	CHECK(!wrong && codes == 128 + 13,
+	CHECK(!wrong && codes == 128 + 13 + 1,
 	      "an exit is the guest's by the intercept bit that has its code, and no other");
 	CHECK(svm_vmcb_wants(&(struct vmcb){}, SVM_EXIT_INVALID), "a failed VMRUN always is");
 	CHECK(!svm_vmcb_wants(&(struct vmcb){.int4 = ~0u}, SVM_EXIT_SKINIT),
@@ -347,6 +347,28 @@ static void does_rdtscp(struct vmcb *m)
 	m->exitcode = SVM_EXIT_RDTSCP;
 }
 
+static void does_invpcid(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_INVPCID;
+}
+
+/* A guest with page tables of its own making for its guest follows this instruction so. */
+static void test_invpcid(void)
+{
+	begin();
+	svm_set(&vcpu, HVM_INSNS, INSN_INVPCID);
+	vmcb12()->int5 = SVM_INT5_INVPCID;
+	insn(SVM_EXIT_VMRUN);
+	CHECK(run_to(does_invpcid).reason == VMEXIT_IRQ_WINDOW && !vcpu.guest_mode &&
+		  vmcb12()->exitcode == SVM_EXIT_INVPCID && exits_seen.int5 & SVM_INT5_INVPCID,
+	      "INVPCID exits to a guest that has asked for it");
+	svm_set(&vcpu, HVM_INSNS, 0);
+	insn(SVM_EXIT_VMRUN);
+	CHECK(run_to(does_invpcid).reason == VMEXIT_UNDEFINED && vcpu.guest_mode,
+	      "but is undefined where it is not shown");
+	end();
+}
+
 static void test_intercepts(void)
 {
 	struct vmcb_exits ours, want;
@@ -373,6 +395,7 @@ static void test_intercepts(void)
 	want.exceptions |= 0x4040;
 	want.int3 |= BIT(21) | BIT(16);
 	want.int4 = (want.int4 & ~SVM_INT4_VMMCALL) | BIT(7); /* without the guest's it is #UD */
+	want.int5 |= SVM_INT5_INVPCID;
 	CHECK(insn(SVM_EXIT_VMRUN) == 0xff && vcpu.guest_mode && vcpu.rip == 0x1111,
 	      "VMRUN enters the nested guest");
 	run_to(NULL);
@@ -937,6 +960,7 @@ int main(void)
 	test_pdptes();
 	test_small_rules();
 	test_intercepts();
+	test_invpcid();
 	test_insns();
 	test_state_meanwhile();
 	test_vmrun();
