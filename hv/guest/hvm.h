@@ -281,7 +281,7 @@ static inline bool hvm_has_nested_vmx(void)
  *   holds_smi: an SMI waits: the guest keeps all events out, or it ends guest mode first, which
  *     event() sees to. Its end is noted.
  *   features: the VMX MSRs, as all guests may have them; -> how many. NULL: not VMX
- *   shutdown: a triple fault in guest mode ends that; NULL: it stops the vCPU.
+ *   shutdown: whether a triple fault in guest mode is the guest's to handle, and has ended that.
  *   off: the VMM clears a bit of CR4 that the guest could not (v->fixed_cr4): the end of VMX, and
  *     of guest mode; what the registers are then it knows.
  *   get_state, set_state: CORBEL_STATE_NESTED. -EINVAL; -EAGAIN: memory has to be brought first.
@@ -298,7 +298,7 @@ struct nested_ops {
 	void (*flush)(struct vcpu *v);
 	u32 (*features)(u64 *out);
 	void (*off)(struct vcpu *v);
-	void (*shutdown)(struct vcpu *v);
+	bool (*shutdown)(struct vcpu *v);
 	int (*get_state)(struct vcpu *v, struct corbel_nested *out);
 	int (*set_state)(struct vcpu *v, const struct corbel_nested *in);
 };

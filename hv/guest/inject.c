@@ -14,13 +14,12 @@ void vcpu_shutdown(struct vcpu *v)
 		    "dom0 has triple-faulted (rip %lx); see its last console lines for the cause",
 		    v->rip);
 	}
-	if (v->guest_mode && hvm->nested->shutdown && !v->stop_reason) {
-		if (READ_ONCE(v->stopped)) /* the VMM has done it: when it runs */
-			vcpu_note(v, DUE_TRIPLE);
-		else
-			hvm->nested->shutdown(v);
+	if (v->guest_mode && READ_ONCE(v->stopped)) { /* the VMM has done it: when it runs */
+		vcpu_note(v, DUE_TRIPLE);
 		return;
 	}
+	if (v->guest_mode && !v->stop_reason && hvm->nested->shutdown(v))
+		return;
 	/* What led here has happened: nothing of it is for the state that the VMM may set now. */
 	v->irq_injected = v->nmi_injected = v->nmi_pending = v->exception.pending = false;
 	v->user_irq = -1;

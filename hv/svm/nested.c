@@ -5,6 +5,7 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
+#include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/lib/string.h"
@@ -519,6 +520,16 @@ static bool handle_event(struct vcpu *v)
 	return false;
 }
 
+static bool triple_fault(struct vcpu *v)
+{
+	bool wanted = svm_vmcb_wants(&svm_nested(v)->vmcb12, SVM_EXIT_SHUTDOWN);
+
+	vcpu_load(v); /* it may be one that the VMM asks for */
+	if (wanted)
+		svm_nested_leave(v, SVM_EXIT_SHUTDOWN, 0, 0, 0);
+	return wanted;
+}
+
 const struct nested_ops svm_nested_ops = {
     .insn = handle_insn,
     .event = handle_event,
@@ -529,6 +540,7 @@ const struct nested_ops svm_nested_ops = {
     .walk = svm_nested_walk,
     .refuse = svm_nested_refuse,
     .flush = svm_nested_flush,
+    .shutdown = triple_fault,
     .get_state = svm_nested_get_state,
     .set_state = svm_nested_set_state,
 };

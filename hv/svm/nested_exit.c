@@ -199,6 +199,8 @@ void svm_nested_sort(struct vcpu *v, struct vm_exit *x)
 		return;
 	}
 	wants = wants_exit(v, x, code);
+	if (code == SVM_EXIT_CR_WRITE && !(n->vmcb12.cr_write & BIT(0)))
+		code = SVM_EXIT_CR0_SEL; /* if it is the guest's, then by this */
 	if (wants > 0)
 		svm_nested_leave(v, code, m->exitinfo1, m->exitinfo2, svm_nested_intinfo(v));
 	if (!wants && x->reason == VMEXIT_TASK_SWITCH && n->inject) { /* which delivers it */

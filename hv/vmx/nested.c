@@ -431,10 +431,11 @@ static bool no_hypercall(struct vcpu *v)
 	return false;
 }
 
-static void triple_fault(struct vcpu *v)
+static bool triple_fault(struct vcpu *v)
 {
 	vcpu_load(v); /* it may be one that the VMM asks for */
 	vmx_nested_leave(v, EXIT_TRIPLE_FAULT, 0, 0, 0);
+	return true;
 }
 
 static u32 vmx_features(u64 *out)

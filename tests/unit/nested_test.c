@@ -369,6 +369,49 @@ static void test_invpcid(void)
 	end();
 }
 
+static void does_mov_cr0(struct vmcb *m)
+{
+	m->exitcode = SVM_EXIT_CR_WRITE;
+}
+
+/* All writes of CR0 exit while the nested guest has its caches off. */
+static void test_cr0(void)
+{
+	begin();
+	vmcb12()->int3 = BIT(SVM_EXIT_CR0_SEL % 32);
+	insn(SVM_EXIT_VMRUN);
+	run_to(does_mov_cr0);
+	CHECK(!vcpu.guest_mode && vmcb12()->exitcode == SVM_EXIT_CR0_SEL,
+	      "a write of CR0 is told as the one that the guest intercepts");
+	vmcb12()->cr_write = BIT(0);
+	insn(SVM_EXIT_VMRUN);
+	run_to(does_mov_cr0);
+	CHECK(!vcpu.guest_mode && vmcb12()->exitcode == SVM_EXIT_CR_WRITE, "or as any");
+	end();
+}
+
+static void test_shutdown(void)
+{
+	begin();
+	insn(SVM_EXIT_VMRUN);
+	vcpu.stopped = true;
+	vcpu.due = 0;
+	vcpu_shutdown(&vcpu);
+	CHECK(vcpu.guest_mode && vcpu.due & DUE_TRIPLE && !vcpu.stop_reason,
+	      "a triple fault by the VMM comes when the vCPU runs");
+	vcpu.stopped = false;
+	vcpu_shutdown(&vcpu);
+	CHECK(vcpu.guest_mode && vcpu.stop_reason == CORBEL_EXIT_SHUTDOWN,
+	      "one that the guest does not intercept stops it");
+	begin();
+	vmcb12()->int3 = BIT(SVM_EXIT_SHUTDOWN % 32);
+	insn(SVM_EXIT_VMRUN);
+	vcpu_shutdown(&vcpu);
+	CHECK(!vcpu.guest_mode && !vcpu.stop_reason && vmcb12()->exitcode == SVM_EXIT_SHUTDOWN,
+	      "else it ends guest mode");
+	end();
+}
+
 static void test_intercepts(void)
 {
 	struct vmcb_exits ours, want;
@@ -959,6 +1002,8 @@ int main(void)
 	test_wants();
 	test_pdptes();
 	test_small_rules();
+	test_cr0();
+	test_shutdown();
 	test_intercepts();
 	test_invpcid();
 	test_insns();
