@@ -190,6 +190,7 @@ void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_pl
 		p->l1d = p->flush;
 	}
 	p->ibpb = p->pred && !(p->each & SPEC_IBPB);
+	p->nested = p->ibpb && !(f->x8b & CPUID_X8B_SAME_MODE);
 }
 
 /* Is it there to be written? What firmware or an outer hypervisor announces without it is not. */
@@ -343,6 +344,12 @@ void spec_set(u64 ctrl)
 		return;
 	BUG_ON(!spec.guest);
 	wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = ctrl);
+}
+
+void spec_leave_nested(void)
+{
+	if (spec.nested)
+		wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
 }
 
 void spec_switch(u64 owner)

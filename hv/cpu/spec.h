@@ -46,10 +46,11 @@ struct spec_facts {
 };
 
 struct spec_plan {
-	u8 each;	/* SPEC_x */
-	u64 host;	/* bits of SPEC_CTRL that are always set */
-	bool ibpb;	/* before another VM's vCPU, or dom0's, runs where a guest has run */
-	bool l1d;	/* empty the L1 data cache where a guest comes after others */
+	u8 each;     /* SPEC_x */
+	u64 host;    /* bits of SPEC_CTRL that are always set */
+	bool ibpb;   /* before another VM's vCPU, or dom0's, runs where a guest has run */
+	bool nested; /* likewise before a guest that trusts in IBRS runs where its guest has run */
+	bool l1d;    /* empty the L1 data cache where a guest comes after others */
 	bool auto_ibrs; /* EFER.AIBRSE */
 	bool bp_reduce; /* BP_CFG: no speculation from guests' branches in the host */
 	bool nx_large;	/* see p2m_nx_large */
@@ -94,5 +95,7 @@ int spec_init_cpu(void);
 void spec_set(u64 ctrl);
 /* The same of VIRT_SPEC_CTRL's SSBD. */
 void spec_set_ssbd(bool on);
+/* A guest that has IBRS follows its own guest: to the CPU the two are one. */
+void spec_leave_nested(void);
 /* A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. */
 void spec_switch(u64 owner);

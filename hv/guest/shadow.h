@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "hv/cpu/spec.h"
 #include "hv/mm/mm.h"
 #include "hv/guest/vcpu.h"
 #include "hv/mm/pt.h"
@@ -42,6 +43,8 @@ void shadow_destroy(struct vcpu *v);
 /* The vCPU is no nested guest, or not any more. */
 static inline void shadow_end_guest_mode(struct vcpu *v)
 {
+	if (v->guest_mode && v->rights.spec_ctrl & SPEC_CTRL_IBRS)
+		spec_leave_nested();
 	v->guest_mode = v->nested_paging = false;
 	v->nested_tsc = 0;
 }

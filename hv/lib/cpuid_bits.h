@@ -171,6 +171,7 @@ static inline bool cpuid_is_amd(u32 leaf0_ebx)
 #define CPUID_X8B_IBRS	     BIT(14)
 #define CPUID_X8B_STIBP	     BIT(15)
 #define CPUID_X8B_HINTS	     GENMASK(19, 16) /* how IBRS and STIBP are best used */
+#define CPUID_X8B_SAME_MODE  BIT(19)	     /* of them: IBRS also keeps equals apart */
 #define CPUID_X8B_SSBD	     BIT(24)
 #define CPUID_X8B_VIRT_SSBD  BIT(25)
 #define CPUID_X8B_SSB_NO     BIT(26)

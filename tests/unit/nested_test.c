@@ -390,6 +390,31 @@ static void test_cr0(void)
 	end();
 }
 
+static u32 forgotten;
+
+void spec_leave_nested(void)
+{
+	forgotten++;
+}
+
+/* To the CPU a guest and its guest are one: what the one has trained it on the other follows. */
+static void test_branches(void)
+{
+	begin();
+	vcpu.rights.spec_ctrl = SPEC_CTRL_IBRS;
+	vmcb12()->int4 |= SVM_INT4_VMMCALL;
+	insn(SVM_EXIT_VMRUN);
+	CHECK(!forgotten, "branches of the guest are its guest's to use");
+	run_to(does_vmmcall);
+	CHECK(!vcpu.guest_mode && forgotten == 1, "those of that are forgotten where it ends");
+	vcpu.rights.spec_ctrl = 0;
+	insn(SVM_EXIT_VMRUN);
+	run_to(does_vmmcall);
+	CHECK(!vcpu.guest_mode && forgotten == 1,
+	      "not for a guest without IBRS, which has other means");
+	end();
+}
+
 static void test_shutdown(void)
 {
 	begin();
@@ -1003,6 +1028,7 @@ int main(void)
 	test_pdptes();
 	test_small_rules();
 	test_cr0();
+	test_branches();
 	test_shutdown();
 	test_intercepts();
 	test_invpcid();

@@ -212,6 +212,21 @@ static const struct {
     {"AMD without microcode", {.amd = true, .family = 0x17}},
 };
 
+/* A guest's guest is of the same mode as the guest itself. */
+static void test_same_mode(void)
+{
+	struct spec_facts f = {.family = 6, .l7d = INTEL_NEW, .arch = 0x20deb};
+	struct spec_plan p;
+
+	spec_choose(&f, SPEC_MODE_AUTO, &p);
+	CHECK(p.ibpb && p.nested, "a guest that has IBRS is kept apart from its own guest");
+	spec_choose(&f, SPEC_MODE_OFF, &p);
+	CHECK(!p.nested, "not where nothing is to be done");
+	f.x8b = BIT(19);
+	spec_choose(&f, SPEC_MODE_AUTO, &p);
+	CHECK(p.ibpb && !p.nested, "nor where the CPU's IBRS does it");
+}
+
 static void test_models(void)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(models); i++) {
@@ -222,6 +237,7 @@ static void test_models(void)
 		      models[i].host);
 		CHECK(p.each == models[i].each, "%s: at each entry and exit: %x (it is %x)",
 		      models[i].name, models[i].each, p.each);
+		CHECK(p.nested == p.ibpb, "%s: between a guest and its own", models[i].name);
 		CHECK(p.ibpb == models[i].ibpb && p.l1d == models[i].l1d, "%s: between VMs",
 		      models[i].name);
 		CHECK(p.auto_ibrs == models[i].auto_ibrs && p.bp_reduce == models[i].bp_reduce,
@@ -460,6 +476,7 @@ static void test_switch(void)
 	spec_set(0);
 	spec_switch(0);
 	spec_switch(2);
+	spec_leave_nested();
 	CHECK(!faults, "a CPU that has none of the MSRs: none is written");
 	here.spec_ctrl = 5;
 	spec_set(5);
@@ -541,6 +558,7 @@ static void test_refused_microcode(void)
 int main(void)
 {
 	test_models();
+	test_same_mode();
 	test_what_is_there();
 	test_shown();
 	test_nx_large();
