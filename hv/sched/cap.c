@@ -65,7 +65,7 @@ void cap_charge_capped(struct sched_unit *u, u64 ran)
 	struct sched_group *g = u->group;
 
 	charge_cap(&u->cap, ran);
-	if (READ_ONCE(u->budget.counts))
+	if (READ_ONCE(u->counts))
 		deadline_charge(u, ran);
 	if (!g)
 		return;
@@ -84,7 +84,7 @@ u64 cap_left_capped(struct sched_unit *u, u64 now)
 	u64 left = left_of(&u->cap, now);
 	u32 of;
 
-	if (READ_ONCE(u->budget.counts))
+	if (READ_ONCE(u->counts))
 		left = MIN(left, deadline_left(u, now));
 	if (!g)
 		return left;
@@ -109,7 +109,7 @@ u64 cap_window_end(const struct sched_unit *u)
 {
 	u64 end = end_of(&u->cap);
 
-	if (u->budget.waits && READ_ONCE(u->budget.counts))
+	if (u->waits && READ_ONCE(u->counts))
 		end = MIN(end, u->budget.deadline);
 	if (!u->group)
 		return end;
@@ -136,7 +136,7 @@ struct sched_unit *cap_take_parked(struct sched_queue *parked, u64 now)
 	struct sched_unit *u;
 
 	for (u = parked->head; u; u = u->next)
-		if (u->pinned && READ_ONCE(u->budget.counts) && left_of(&u->cap, now))
+		if (u->pinned && READ_ONCE(u->counts) && left_of(&u->cap, now))
 			break;
 	if (u)
 		queue_remove(parked, u);

@@ -8,6 +8,12 @@
  * until his deadline, else a period begins. So none can ever want more than his part of any time,
  * and since the parts of a CPU are less than the whole of it, all meet their deadlines.
  *
+ * Whose seat is on two CPUs has a part of each turn, a millisecond, to himself on both: at its end
+ * on the first, and at the beginning of the next on the other, to which he then goes. All turns
+ * begin at one time, so he is on one CPU at a time. He is as good as first in the order, so others
+ * there have what is left of each turn. That is as much of so many whole turns as of all time, and
+ * so they, and he, count with periods of whole turns, rounded down.
+ *
  * dom0's unit is one of them, with its share in short periods. It is not held back when nobody else
  * wants the CPU: sched_next() then takes it from those parked.
  */
@@ -19,6 +25,9 @@
 #define USUAL_BUDGET_US 4000
 #define DOM0_PERIOD_US	2000
 #define SLICE_MS	1000 /* budgets end earlier */
+#define TURN_US		1000
+/* Of a turn, in SEAT_WHOLE, for the way from one CPU to the other: hv/sched/seat.c's slack pays. */
+#define TURN_LOST 10000
 
 /* ---- period and budget ---- */
 
@@ -61,9 +70,13 @@ static u32 part_of(u64 terms)
 	return ((u64)SEAT_WHOLE * (u32)terms + period - 1) / period;
 }
 
-static u32 deadline_need(const struct sched_unit *u, u32 room)
+static u32 deadline_need(const struct sched_unit *u, u32 room, bool beside)
 {
-	return part_of(u->budget.wanted);
+	u32 period = u->budget.wanted >> 32, budget = u->budget.wanted;
+
+	/* of less than a turn nothing is left, for which there is no room */
+	period -= beside * (period % TURN_US);
+	return part_of(terms_of(MAX(period, 1u), budget));
 }
 
 void deadline_charge(struct sched_unit *u, u64 ran)
@@ -71,6 +84,51 @@ void deadline_charge(struct sched_unit *u, u64 ran)
 	s64 most_behind = u->pinned ? 0 : -us_to_ticks(terms_in_effect(u));
 
 	u->budget.left = MAX(u->budget.left - (s64)ran, most_behind);
+}
+
+/* ---- seats on two CPUs ---- */
+
+_Static_assert(SEAT_WHOLE < BIT(20) && MAX_CPUS <= BIT(12), "deadline_split()");
+
+u64 deadline_split(const struct sched_seat *s)
+{
+	return s->rest ? (u64)s->cpu << 52 | (u64)s->next << 40 | (u64)s->need << 20 | s->rest : 0;
+}
+
+static u64 part_of_turn(u32 part)
+{
+	return us_to_ticks(TURN_US) * (u64)(part + TURN_LOST) / SEAT_WHOLE;
+}
+
+/* How much of its part of the turn that comes first is to come still, for one on two CPUs. */
+static u64 left_of_turn(u64 split, u64 now)
+{
+	u64 passed = now % us_to_ticks(TURN_US), first = part_of_turn(split & (BIT(20) - 1));
+
+	return passed < first ? first - passed : 0;
+}
+
+u32 deadline_cpu(const struct sched_unit *u, u64 now)
+{
+	u64 split = READ_ONCE(u->budget.split);
+
+	if (!split)
+		return u->cpu;
+	return left_of_turn(split, now) ? split >> 40 & (BIT(12) - 1) : split >> 52;
+}
+
+static u64 split_left(struct sched_unit *u, u64 split, u64 now)
+{
+	struct sched_budget *b = &u->budget;
+	u64 turn = us_to_ticks(TURN_US), end = now - now % turn + turn, left;
+
+	b->deadline = end - part_of_turn(split >> 20 & (BIT(20) - 1));
+	left = left_of_turn(split, now) ?: now >= b->deadline ? end - now : 0;
+	b->left = u->cpu == deadline_cpu(u, now) ? left : 0;
+	u->waits = !b->left;
+	if (b->left)
+		b->deadline = 0;
+	return b->left;
 }
 
 /* Would what is left of the budget be more than its part of the time until the deadline? */
@@ -83,10 +141,12 @@ static bool is_too_much(const struct sched_budget *b, u64 terms, u64 now)
 u64 deadline_left(struct sched_unit *u, u64 now)
 {
 	struct sched_budget *b = &u->budget;
-	u64 terms = terms_in_effect(u);
+	u64 terms = terms_in_effect(u), split = READ_ONCE(b->split);
 	s64 period = us_to_ticks(terms >> 32), budget = us_to_ticks(terms);
-	bool woke = u->slept && (!b->waits || READ_ONCE(u->boost)), begins = true;
+	bool woke = u->slept && (!u->waits || READ_ONCE(u->boost)), begins = true;
 
+	if (split)
+		return split_left(u, split, now);
 	if ((woke && is_too_much(b, terms, now)) || now >= b->deadline + period ||
 	    b->deadline > now + period) /* it was elsewhere, or had other terms */
 		b->deadline = now + period;
@@ -97,7 +157,7 @@ u64 deadline_left(struct sched_unit *u, u64 now)
 	if (begins)
 		b->left += budget;
 	b->left = MIN(b->left, budget);
-	b->waits = b->left <= 0;
+	u->waits = b->left <= 0;
 	u->slept = false;
 	return MAX(b->left, 0);
 }

@@ -256,7 +256,7 @@ struct sched_unit *even_pick(struct sched_cpu *sc, u32 *cpu, u64 now)
 	struct corbel_cpus ahead;
 	u32 n = 0;
 
-	if (now < sc->evened_at + EVEN_MS * sched_ms || is_disturbed(sc))
+	if (now < sc->evened_at + EVEN_MS * sched_ms || sc->policy->need || is_disturbed(sc))
 		return NULL;
 	sc->evened_at = now;
 	if (!find_ahead(sc, &ahead, now))

@@ -163,7 +163,7 @@ const struct sched_ops sched_fair = {"fair",	  fair_arrive,	 fair_enqueue, fair_
 
 /* ---- null: each vCPU has a CPU of its own; there only dom0's unit runs beside it ---- */
 
-static u32 null_need(const struct sched_unit *u, u32 room)
+static u32 null_need(const struct sched_unit *u, u32 room, bool beside)
 {
 	return room;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/sched/here.h"
+#include "hv/sched/deadline.h"
 
 void here_charge(struct sched_cpu *sc, u64 now)
 {
@@ -19,18 +20,26 @@ void here_charge(struct sched_cpu *sc, u64 now)
 	u->floor_rq = &sc->rq;
 }
 
+static bool send_off(struct sched_cpu *sc, struct sched_unit *u, u32 cpu)
+{
+	if (sc->loaded == u)
+		place_unload(sc);
+	place_send(u, cpu);
+	return false;
+}
+
 bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
 	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
-	if (!may_run_here(sc, u)) {
-		if (sc->loaded == u)
-			place_unload(sc);
-		place_send(u, place_choose(u));
-		return false;
-	}
+	if (!may_run_here(sc, u))
+		return send_off(sc, u, place_choose(u));
 	BUG_ON(u->load && u->cpu != sc->index);
 	WRITE_ONCE(u->cpu, sc->index);
 	if (!cap_left(u, now)) {
+		u32 cpu = deadline_cpu(u, now);
+
+		if (cpu != sc->index)
+			return send_off(sc, u, cpu);
 		place_count(u, false);
 		u->slept = true;
 		WRITE_ONCE(u->napped, true);

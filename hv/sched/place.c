@@ -134,10 +134,10 @@ static void send_from(struct sched_cpu *sc, struct sched_unit *u, u32 cpu)
 	place_send(u, cpu);
 }
 
-/* The first of those looked at that may go to that CPU. */
+/* The first of those looked at that may go to that CPU; who has a seat goes there himself. */
 static struct sched_unit *first_for(const struct sched_cpu *sc, u32 cpu)
 {
-	struct sched_unit *u = sc->rq.queue.head;
+	struct sched_unit *u = sc->policy->need ? NULL : sc->rq.queue.head;
 
 	for (u32 n = 0; u && n < GIVE_LOOK; u = u->next, n++)
 		if (!u->pinned && cpus_has(&u->allowed, cpu) && smt_fits(cpu, u))

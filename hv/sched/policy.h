@@ -200,8 +200,11 @@ struct sched_ops {
 	bool (*preempts)(const struct sched_unit *woken, const struct sched_unit *running, u64 now);
 	/* may dom0's unit, which waits and has an event, go before those whose turn it is? */
 	bool (*urgent)(const struct sched_rq *rq, const struct sched_unit *u);
-	/* how much of a CPU with so much room its seat takes (hv/sched/seat.h); NULL: no seats */
-	u32 (*need)(const struct sched_unit *u, u32 room);
+	/*
+	 * how much of a CPU with so much room its seat takes (hv/sched/seat.h), also beside those
+	 * that have only a part of theirs there; NULL: no seats
+	 */
+	u32 (*need)(const struct sched_unit *u, u32 room, bool beside);
 	bool
 	    in_order; /* nobody runs before those in front of him, also not for who waits for him */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The choice of who runs. */
 #include "hv/sched/sched.h"
+#include "hv/sched/deadline.h"
 #include "hv/sched/even.h"
 #include "hv/sched/here.h"
 
@@ -34,13 +35,13 @@ static void unpark_due(struct sched_cpu *sc, u64 now)
 	sc->unpark_at = SCHED_NEVER;
 	for (u = sc->parked.head; u; u = next) {
 		next = u->next;
-		if (may_run_here(sc, u) && !cap_left(u, now)) {
+		if (may_run_here(sc, u) && !cap_left(u, now) && deadline_cpu(u, now) == sc->index) {
 			sc->unpark_at = MIN(sc->unpark_at, cap_window_end(u));
 			continue;
 		}
 		queue_remove(&sc->parked, u);
 		/* several may have been parked here, and other CPUs idle */
-		cpu = sc->loaded == u ? sc->index : place_choose(u);
+		cpu = sc->loaded == u || READ_ONCE(u->budget.split) ? sc->index : place_choose(u);
 		cpu == sc->index ? (void)here_enqueue(sc, u, now) : place_send(u, cpu);
 	}
 }

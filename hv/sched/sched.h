@@ -46,17 +46,19 @@ struct sched_shared {
 
 /* What a unit may run in a pool with deadlines: hv/sched/deadline.h */
 struct sched_budget {
-	u64 terms;   /* period << 32 | budget, us; any CPU, by sched_set_budget() */
-	u64 wanted;  /* the same, while it is not known whether there is room; under sched_set_up */
-	bool counts; /* it is in such a pool; any CPU, as capped */
-	bool waits;  /* it is used up */
+	u64 terms;  /* period << 32 | budget, us; any CPU, by sched_set_budget() */
+	u64 wanted; /* the same, while it is not known whether there is room; under sched_set_up */
+	u64 split;  /* its seat, if on two CPUs: hv/sched/deadline.c; 0: one; any CPU */
 	u64 deadline;
 	s64 left; /* ticks that it may run until then */
 };
 
-/* Its CPU, and how much of that is its own; need 0: none. hv/sched/seat.h */
+/*
+ * Its CPU, and how much of that is its own; need 0: none. The rest, if there is any, is on the
+ * next. hv/sched/seat.h
+ */
 struct sched_seat {
-	u32 cpu, need;
+	u64 rest : 20, need : 20, next : 12, cpu : 12;
 };
 
 /*
@@ -101,6 +103,8 @@ struct sched_unit {
 	bool on_rq;   /* on the run queue (not in an inbox, not parked for its cap) */
 	bool slept;   /* since it was last on a run queue */
 	bool napped;  /* since group_look() last looked; any CPU */
+	bool counts;  /* its budget: it is in such a pool; any CPU, as capped */
+	bool waits;   /* its budget is used up */
 	bool crowded; /* found no seat, and has one before others; under sched_set_up */
 	u32 load;     /* part of it in the load of CPU `cpu`: its share, or 0 if none */
 	u32 seq;      /* odd while runtime, steal and since change; other CPUs read these so */

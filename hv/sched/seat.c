@@ -11,11 +11,16 @@
 #define SIZES	   (16 * SIZE_STEPS)
 _Static_assert(SEAT_WHOLE < BIT(20), "size_of()");
 
+/* In two parts none is less. */
+#define LEAST_PART (SEAT_WHOLE / 50)
+
 static u32 taken[MAX_CPUS];
+static u32 parts[MAX_CPUS]; /* of seats on two CPUs */
 
 void seat_init(void)
 {
 	memset(taken, 0, sizeof(taken));
+	memset(parts, 0, sizeof(parts));
 }
 
 static u32 room_of(u32 cpu)
@@ -28,14 +33,22 @@ static u32 room_of(u32 cpu)
 static void give_seat(struct sched_unit *u, struct sched_seat s)
 {
 	taken[s.cpu] += s.need;
+	taken[s.next] += s.rest;
+	parts[s.cpu] += !!s.rest;
+	parts[s.next] += !!s.rest;
 	u->seat = s;
 }
 
 void seat_leave(struct sched_unit *u)
 {
-	BUG_ON(taken[u->seat.cpu] < u->seat.need);
-	taken[u->seat.cpu] -= u->seat.need;
-	u->seat = (struct sched_seat){0};
+	struct sched_seat *s = &u->seat;
+
+	BUG_ON(taken[s->cpu] < s->need || taken[s->next] < s->rest);
+	taken[s->cpu] -= s->need;
+	taken[s->next] -= s->rest;
+	parts[s->cpu] -= !!s->rest;
+	parts[s->next] -= !!s->rest;
+	*s = (struct sched_seat){0};
 }
 
 void seat_lift(struct sched_unit *u)
@@ -48,7 +61,7 @@ void seat_lift(struct sched_unit *u)
 
 static bool take_seat(struct sched_unit *u, const struct sched_ops *policy, u32 cpu)
 {
-	u32 room = room_of(cpu), need = policy->need(u, room);
+	u32 room = room_of(cpu), need = policy->need(u, room, parts[cpu]);
 	bool fits = taken[cpu] + need <= room;
 
 	if (fits)
@@ -87,7 +100,7 @@ static u32 tightest_of(const struct sched_unit *u, const struct sched_ops *polic
 	u32 least = SEAT_WHOLE, best = MAX_CPUS;
 
 	FOR_EACH_CPU(cpu, cpus) {
-		u32 room = room_of(cpu), want = taken[cpu] + policy->need(u, room);
+		u32 room = room_of(cpu), want = taken[cpu] + policy->need(u, room, parts[cpu]);
 
 		if (want <= room && room - want < least) {
 			least = room - want;
@@ -112,13 +125,15 @@ static bool find_tightest(struct sched_unit *u, const struct sched_ops *policy,
 
 static bool has_seat(const struct sched_unit *u, const struct corbel_cpus *cpus)
 {
-	return u->seat.need && cpus_has(cpus, u->seat.cpu);
+	return u->seat.need && cpus_has(cpus, u->seat.cpu) &&
+	       (!u->seat.rest || cpus_has(cpus, u->seat.next));
 }
 
 /* What has changed stays so, or nothing has. */
 static void settle_seat(struct sched_unit *u, bool stays)
 {
-	bool moves = u->seat_was.need && u->seat.need && u->seat.cpu != u->seat_was.cpu;
+	bool moves =
+	    u->seat_was.need && u->seat.need && memcmp(&u->seat, &u->seat_was, sizeof(u->seat));
 
 	if (u->seat_changes && !stays) {
 		seat_leave(u);
@@ -159,7 +174,7 @@ static bool pack_those(const struct cpupool *p, const struct corbel_cpus *cpus, 
 	ASSERT_HELD(&sched_set_up);
 	memset(of_size, 0, sizeof(of_size));
 	FOR_EACH_UNIT(u, p) {
-		struct sched_unit **at = &of_size[size_of(p->policy->need(u, SEAT_WHOLE))];
+		struct sched_unit **at = &of_size[size_of(p->policy->need(u, SEAT_WHOLE, false))];
 
 		if (u->crowded != crowded)
 			continue;
@@ -199,6 +214,48 @@ static bool pack_anew(const struct cpupool *p, const struct corbel_cpus *cpus)
 	return false;
 }
 
+/* On the CPU, or if there is less room with the rest on the next one. */
+static bool share_seat(struct sched_unit *u, u32 need, u32 cpu, u32 next)
+{
+	u32 room = room_of(cpu) - taken[cpu], here = need;
+
+	if (need > room) {
+		if (MIN(room, need / 2) < LEAST_PART || next == MAX_CPUS)
+			return false;
+		here = MIN(room, need - LEAST_PART);
+		if (need - here > room_of(next))
+			return false;
+	}
+	next = need > here ? next : 0;
+	give_seat(u,
+		  (struct sched_seat){.cpu = cpu, .need = here, .next = next, .rest = need - here});
+	return true;
+}
+
+/* One CPU after the other is filled, and who is not whole on the one is on two. */
+static bool fill_in_turn(const struct cpupool *p, const struct corbel_cpus *cpus)
+{
+	u32 cpu = cpus_next(cpus, 0), next;
+
+	if (p->policy != &sched_deadline)
+		return false;
+	lift_all(p);
+	FOR_EACH_UNIT(u, p) {
+		u32 need = p->policy->need(u, SEAT_WHOLE, true);
+
+		for (; cpu < MAX_CPUS; cpu = next) {
+			next = cpus_next(cpus, cpu + 1);
+			if (share_seat(u, need, cpu, next))
+				break;
+		}
+		if (cpu == MAX_CPUS)
+			return false;
+		if (u->seat.rest)
+			cpu = u->seat.next;
+	}
+	return true;
+}
+
 bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus)
 {
 	bool found = true;
@@ -211,7 +268,7 @@ bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus)
 		FOR_EACH_UNIT(u, p)
 			found = found && (has_seat(u, cpus) || find_best(u, p->policy, cpus));
 	if (!found)
-		found = pack_anew(p, cpus);
+		found = pack_anew(p, cpus) || fill_in_turn(p, cpus);
 	FOR_EACH_UNIT(u, p)
 		settle_seat(u, found);
 	return found;

@@ -23,8 +23,9 @@ void seat_lift(struct sched_unit *u);
 /*
  * Each unit of the pool's VMs has a seat on one of the CPUs, if its policy has any: who has one
  * there keeps it, others get one where there is room, first on CPUs of their affinity. If there is
- * none, all are seated anew, and whose seat is elsewhere then goes there. False: somebody finds
- * none nevertheless, and all is as before, also for who was lifted since.
+ * none, all are seated anew, and whose seat is elsewhere then goes there; in the end with seats
+ * that are on two CPUs (deadline). False: somebody finds none nevertheless, and all is as before,
+ * also for who was lifted since.
  */
 bool seat_all(const struct cpupool *p, const struct corbel_cpus *cpus);
 /* The unit goes. */

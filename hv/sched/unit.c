@@ -220,13 +220,16 @@ void unit_changed(struct sched_unit *u)
 	struct corbel_cpus allowed = {0};
 
 	ASSERT_HELD(&sched_set_up);
+	if (u->seat.rest)
+		cpus_add(&allowed, u->seat.next);
 	if (u->seat.need)
 		cpus_add(&allowed, u->seat.cpu);
 	else if (!cpus_and(&allowed, &u->affinity, &p->cpus))
 		allowed = p->cpus;
 	for (u32 i = 0; !u->pinned && i < ARRAY_SIZE(allowed.word); i++)
 		__atomic_store_n(&u->allowed.word[i], allowed.word[i], __ATOMIC_SEQ_CST);
-	WRITE_ONCE(u->budget.counts, counts);
+	WRITE_ONCE(u->counts, counts);
+	WRITE_ONCE(u->budget.split, deadline_split(&u->seat));
 	WRITE_ONCE(u->capped, counts || u->cap.percent || (u->group && has_cap(u->group)));
 	if (!u->inside)
 		unit_weigh(u);
@@ -306,7 +309,7 @@ int sched_set(struct sched_unit *u, u32 weight, const struct corbel_cpus *affini
 		u->affinity = online;
 	if (affinity && u->seat.need) {
 		seat_lift(u);
-		BUG_ON(!seat_all(u->group->pool, &u->group->pool->cpus));
+		seat_all(u->group->pool, &u->group->pool->cpus); /* if it can: else all stays */
 	}
 	unit_changed(u);
 	lock_release(&sched_set_up);

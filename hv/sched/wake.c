@@ -42,7 +42,7 @@ static void put_woken(struct sched_unit *u)
 	else
 		cpu = place_choose(u);
 	/* What may not run here is sent on by the next sched_next(): no lock is held there. */
-	if (cpu != sc->index || !may_run_here(sc, u)) {
+	if (cpu != sc->index || !may_run_here(sc, u) || unlikely(READ_ONCE(u->budget.split))) {
 		place_send(u, cpu);
 		return;
 	}

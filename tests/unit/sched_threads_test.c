@@ -105,6 +105,18 @@ static u64 unhandled(void)
 #define VMS   4
 #define POOLS 5
 static u32 moved[POOLS];
+static bool splits; /* no pool changes, but those of one have seats on two CPUs, or have not */
+static u32 seen_split;
+
+/* Two VMs on three CPUs of a pool with deadlines. */
+static void change_seats(struct sched_group *vm, u32 *seed)
+{
+	u32 budget = rand_r(seed) % 4 ? 600 : 300;
+
+	for (u32 i = 0; i < 2; i++)
+		sched_set_budget(&vm[i], NULL, 1000, budget);
+	sched_set(&tu[2 + rand_r(seed) % (T_UNITS - 2)].s, 0, cpu_set(1 + rand_r(seed) % 15), 0);
+}
 
 /* Four VMs, and a pool of each policy beside pool 0: what dom0 asks for meanwhile, by chance. */
 static void change_pools(struct sched_group *vm, u32 *seed)
@@ -142,6 +154,7 @@ static void count_times(u64 *had)
 		CHECK_QUIET(ran >= had[i], "threads: unit %u has run for longer than before", i);
 		had[i] = ran;
 		sched_steal(&tu[i].s, rdtsc());
+		seen_split += !!READ_ONCE(tu[i].s.budget.split);
 	}
 	cpupool_stat(rdtsc() % POOLS, &s);
 	sched_idle_cpus();
@@ -170,13 +183,13 @@ static void test_threads(u32 seed)
 
 	memset(tu, 0, sizeof(tu));
 	memset(moved, 0, sizeof(moved));
-	stop_posting = stop_all = leaves = 0;
+	stop_posting = stop_all = leaves = seen_split = 0;
 	machine(T_CPUS, "fair");
 	threaded = true;
 	for (i = 0; i < VMS; i++)
 		sched_group_init(&vm[i]);
-	create("one", "", by_core ? 12 : 0);
-	if (!by_core) {
+	create("one", splits ? "deadline" : "", splits ? 14 : by_core ? 12 : 0);
+	if (!by_core && !splits) {
 		create("two", "rr", 0);
 		create("three", "deadline", 2);
 		create("four", "null", 12);
@@ -188,10 +201,15 @@ static void test_threads(u32 seed)
 		tu[i].events = 1;
 		sched_wake(&tu[i].s);
 	}
+	for (i = 0; splits && i < 2; i++)
+		CHECK(!move(&vm[i], 1), "threads: a VM of vCPUs with deadlines");
 	for (i = 0; i < T_CPUS; i++)
 		pthread_create(&t[i], NULL, thread_main, (void *)i);
 	for (i = 0; i < 1000; i++) {
-		change_pools(vm, &seed);
+		if (splits)
+			change_seats(vm, &seed);
+		else
+			change_pools(vm, &seed);
 		count_times(had);
 		nanosleep(&ms1, NULL);
 	}
@@ -205,7 +223,9 @@ static void test_threads(u32 seed)
 	for (i = 0; i < T_CPUS; i++)
 		pthread_join(t[i], NULL);
 	check_shares();
-	for (i = 0; i < (by_core ? 2 : POOLS); i++)
+	if (splits)
+		CHECK(seen_split > 300, "threads: %u times a unit has two CPUs", seen_split);
+	for (i = 0; !splits && i < (by_core ? 2 : POOLS); i++)
 		CHECK(moved[i] >= 3, "threads: %u times a VM moves to pool %u", moved[i], (u32)i);
 	CHECK(posted > 1000 && leaves > 100, "threads: enough happened");
 	threaded = false;
@@ -214,6 +234,9 @@ static void test_threads(u32 seed)
 int main(void)
 {
 	test_threads(9);
+	splits = true;
+	test_threads(9);
+	splits = false;
 	by_core = true;
 	of_core = of_cache = 2;
 	test_threads(9);
