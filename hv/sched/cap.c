@@ -7,7 +7,10 @@
  * for
  */
 #define CAP_MAX_DEBT 50
-/* Units of a group that run at once share what is left, in parts of a millisecond at least. */
+/*
+ * Units of a group that run at once share what is left, in parts of a millisecond at least; less
+ * only where all of them together would owe more than half of the most that is remembered.
+ */
 #define LEAST_PART 10
 
 static void charge_cap(struct sched_cap *c, u64 ran)
@@ -50,14 +53,16 @@ static void charge_shared(struct lock *l, struct sched_cap *c, u64 ran)
 /* Of those that may run at once none gets all that is left. */
 static u64 left_for_one(struct lock *l, struct sched_cap *c, u32 of, u64 now)
 {
-	u64 left;
+	u64 left, least;
 
 	lock_acquire(l);
 	left = left_of(c, now);
 	lock_release(l);
 	if (!left || left == SCHED_NEVER)
 		return left;
-	return MAX(left / MAX(of, 1u), sched_ms / LEAST_PART);
+	of = MAX(of, 1u);
+	least = CAP_MAX_DEBT / 2 * cap_budget(READ_ONCE(c->percent)) / MIN(of, cpus_words * 64);
+	return MAX(left / of, MIN(least, sched_ms / LEAST_PART));
 }
 
 void cap_charge_capped(struct sched_unit *u, u64 ran)

@@ -271,6 +271,28 @@ static double got_by(u32 nth, u32 count, u64 ns)
 	return got;
 }
 
+/* As many vCPUs as CPUs, all of which begin at once: what each runs at least is more than it owes.
+ */
+static void test_small_caps(void)
+{
+	double got;
+
+	begin(16);
+	sched_group_set(vm(0, 16), 0, 5);
+	got = got_by(0, 1, 4 * SEC);
+	CHECK(near(got, .05, TOLERANCE), "16 CPUs: a VM of 16 vCPUs with a cap of 5 %% gets %.4f",
+	      got);
+	begin(64);
+	sched_group_set(vm(0, 64), 0, 1);
+	got = got_by(0, 1, 20 * SEC);
+	CHECK(near(got, .01, .03), "64 CPUs: a VM of 64 vCPUs with a cap of 1 %% gets %.4f", got);
+	begin(60);
+	for (u32 i = 0; i < 20; i++)
+		sched_group_share(vm(0, 3), 1, 80, 1);
+	got = got_by(0, 20, 20 * SEC);
+	CHECK(near(got, .01, .03), "60 CPUs: 20 VMs that share a cap of 1 %% get %.4f", got);
+}
+
 /* A cap that several VMs share: what a cgroup allows is for all VMs in it together. */
 static void test_shared_caps(void)
 {
@@ -441,6 +463,7 @@ int main(void)
 	test_sizes();
 	test_sleepers();
 	test_caps();
+	test_small_caps();
 	test_shared_caps();
 	test_many_shared();
 	test_fresh_cap();
