@@ -28,6 +28,20 @@ static bool send_off(struct sched_cpu *sc, struct sched_unit *u, u32 cpu)
 	return false;
 }
 
+u64 here_park(struct sched_cpu *sc, struct sched_unit *u)
+{
+	struct sched_unit *pos = sc->parked.tail;
+	u64 end = cap_window_end(u);
+
+	if (sc->loaded == u)
+		sc->used_up = u;
+	else if (pos && pos == sc->used_up && sc->parked.count > sc->to_look)
+		pos = pos->prev;
+	queue_insert(&sc->parked, pos, u);
+	sc->others_at = MIN(sc->others_at, end);
+	return end;
+}
+
 bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
 	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
@@ -43,8 +57,7 @@ bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 		place_count(u, false);
 		u->slept = true;
 		WRITE_ONCE(u->napped, true);
-		queue_insert(&sc->parked, sc->parked.tail, u);
-		sc->unpark_at = MIN(sc->unpark_at, cap_window_end(u));
+		sc->unpark_at = MIN(sc->unpark_at, here_park(sc, u));
 		return false;
 	}
 	place_count(u, true);

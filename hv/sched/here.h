@@ -33,6 +33,11 @@ static inline bool here_is_preempted(const struct sched_cpu *sc, u64 now)
 /* Charge the running unit up to now. */
 void here_charge(struct sched_cpu *sc, u64 now);
 /*
+ * Its cap, or that of its group, is used up. If it was the last to run it stays behind others, so
+ * that where they have a cap together they are first in the next window. When it may run again.
+ */
+u64 here_park(struct sched_cpu *sc, struct sched_unit *u);
+/*
  * Queue a unit here, or pass it on to a CPU it may run on, or park it. True if it can be picked
  * here.
  */

@@ -34,14 +34,17 @@ struct sched_cpu {
 	const struct sched_ops *policy; /* its pool's, once it has seen that */
 	struct sched_rq rq;
 	struct sched_queue parked;
-	u64 unpark_at;		   /* no window of theirs ends before; SCHED_NEVER: none is there */
-	struct sched_unit *curr;   /* picked, and not blocked since */
-	struct sched_unit *loaded; /* its on_cpu is set for this CPU */
-	struct sched_unit *hand;   /* yielded to, and on no queue: see hand_over() in sched.c */
-	struct sched_unit *home;   /* dom0's unit of this CPU; set once */
-	bool leaving;		   /* others have to leave the core before it runs what it chose */
-	struct sched_unit *giver;  /* gave the CPU by sched_yield_to(), and waits; pinned */
-	u64 started, slice_end;	   /* of curr, in ticks; others read the first */
+	u64 unpark_at; /* no window of theirs ends before; SCHED_NEVER: none is there */
+	u32 to_look;   /* at so many of them, the first, since it was time */
+	const struct sched_unit *used_up; /* was the last to run, may be parked, or gone */
+	u64 others_at;			  /* and as unpark_at, of the others */
+	struct sched_unit *curr;	  /* picked, and not blocked since */
+	struct sched_unit *loaded;	  /* its on_cpu is set for this CPU */
+	struct sched_unit *hand;  /* yielded to, and on no queue: see hand_over() in sched.c */
+	struct sched_unit *home;  /* dom0's unit of this CPU; set once */
+	bool leaving;		  /* others have to leave the core before it runs what it chose */
+	struct sched_unit *giver; /* gave the CPU by sched_yield_to(), and waits; pinned */
+	u64 started, slice_end;	  /* of curr, in ticks; others read the first */
 	/* when a unit last started or was charged, SCHED_NEVER when idle; others read it */
 	u64 charged_at;
 	u64 shared_at;		 /* when it was last asked and units waited; others read it */

@@ -7,6 +7,13 @@
 
 #define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
 #define CORE_ASK_MS 50	/* how often a CPU of a core that runs only one group does */
+/* of those that caps park, or let go: then interrupts have a chance */
+#define AT_ONCE 32
+
+static u64 soon_after(u64 now)
+{
+	return now + sched_ms / 500;
+}
 
 static void take_inbox(struct sched_cpu *sc, u64 now)
 {
@@ -25,25 +32,36 @@ static void take_inbox(struct sched_cpu *sc, u64 now)
 	}
 }
 
+/* It may run again; several may have been parked here, and other CPUs idle. */
+static void unpark_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
+{
+	bool stays = sc->loaded == u || READ_ONCE(u->budget.split);
+	u32 cpu = stays ? sc->index : place_choose(u);
+
+	cpu == sc->index ? (void)here_enqueue(sc, u, now) : place_send(u, cpu);
+}
+
 static void unpark_due(struct sched_cpu *sc, u64 now)
 {
-	struct sched_unit *u, *next;
-	u32 cpu;
-
 	if (likely(now < sc->unpark_at))
 		return;
-	sc->unpark_at = SCHED_NEVER;
-	for (u = sc->parked.head; u; u = next) {
-		next = u->next;
-		if (may_run_here(sc, u) && !cap_left(u, now) && deadline_cpu(u, now) == sc->index) {
-			sc->unpark_at = MIN(sc->unpark_at, cap_window_end(u));
-			continue;
-		}
-		queue_remove(&sc->parked, u);
-		/* several may have been parked here, and other CPUs idle */
-		cpu = sc->loaded == u || READ_ONCE(u->budget.split) ? sc->index : place_choose(u);
-		cpu == sc->index ? (void)here_enqueue(sc, u, now) : place_send(u, cpu);
+	if (!sc->to_look) {
+		sc->to_look = sc->parked.count;
+		sc->others_at = SCHED_NEVER;
 	}
+	for (u32 n = 0; n < AT_ONCE && sc->to_look && sc->parked.head; n++, sc->to_look--) {
+		struct sched_unit *u = sc->parked.head;
+
+		queue_remove(&sc->parked, u);
+		if (may_run_here(sc, u) && !cap_left(u, now) && deadline_cpu(u, now) == sc->index) {
+			here_park(sc, u);
+		} else {
+			unpark_unit(sc, u, now);
+		}
+	}
+	if (!sc->parked.head)
+		sc->to_look = 0;
+	sc->unpark_at = sc->to_look ? soon_after(now) : sc->others_at;
 }
 
 /*
@@ -57,7 +75,7 @@ static __noinline void recheck_waiting(struct sched_cpu *sc, u64 now)
 	struct sched_unit *u, *next;
 
 	__atomic_store_n(&sc->recheck, false, __ATOMIC_SEQ_CST);
-	sc->unpark_at = 0;
+	sc->unpark_at = sc->to_look = 0;
 	lock_acquire(&sched_set_up);
 	sc->policy = sc->pool->policy;
 	lock_release(&sched_set_up);
@@ -212,8 +230,9 @@ static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, 
 				    u64 now)
 {
 	const struct sched_unit *preferred = u;
+	u32 more = AT_ONCE;
 
-	while (!u || unlikely(sc->core)) {
+	while ((!u && more) || unlikely(sc->core)) {
 		struct sched_unit *first = place_first(sc);
 
 		u = unlikely(sc->core) ? smt_first(sc, u, now) : first;
@@ -227,6 +246,7 @@ static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, 
 			break;
 		here_enqueue(sc, u, now);
 		u = NULL;
+		more--;
 	}
 	return u;
 }
@@ -290,8 +310,8 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 	at = MIN(at, sc->unpark_at);
 	if (sc->curr)
 		at = MIN(at, cap_ask_at(sc->curr, now));
-	if (unlikely(sc->core) && !sc->curr && sc->rq.queue.count)
-		at = MIN(at, smt_ask_at(sc, now));
+	if (!sc->curr && sc->rq.queue.count)
+		at = MIN(at, unlikely(sc->core) ? smt_ask_at(sc, now) : soon_after(now));
 	return at;
 }
 

@@ -13,9 +13,10 @@
 #include "sched_sim.h"
 #include "test.h"
 
-#define CROWD	   1024
-#define PER_WAKE   900 /* blocks */
-#define MORE_TIMES 2   /* as many for each of a crowd of 1024 as of 64 */
+#define CROWD	     1024
+#define PER_WAKE     900   /* blocks */
+#define MOST_AT_ONCE 40000 /* for one choice: 0.1 ms */
+#define MORE_TIMES   2	   /* as many for each of a crowd of 1024 as of 64 */
 
 static struct sched_unit crowd[CROWD];
 static u64 blocks;
@@ -183,12 +184,12 @@ static void test_give(void)
 	      CROWD, (u32)many, CROWD / 16, (u32)few);
 }
 
-/* Blocks for each choice of who runs next, at most, where n wait that their VM's cap keeps. */
-static u64 cost_of_caps(u32 n)
+static struct sim_unit capped[CROWD];
+
+/* n of a VM wait, and its cap keeps them; one that has none runs. */
+static void begin_caps(u32 n)
 {
-	static struct sim_unit capped[CROWD];
 	struct sched_group *g;
-	u64 most = 0;
 
 	machine(1, "fair");
 	add(1024, 0, false, 0, 0);
@@ -203,6 +204,14 @@ static u64 cost_of_caps(u32 n)
 	}
 	run(200 * MS);
 	CHECK_QUIET(sched_of(0)->parked.count > n / 2, "most wait for another window");
+}
+
+/* Blocks for each choice of who runs next, at most, in a window that is used up. */
+static u64 cost_of_caps(u32 n)
+{
+	u64 most = 0;
+
+	begin_caps(n);
 	now += 10 * MS - now % (10 * MS);
 	run(5 * MS);
 	for (u32 i = 0; i < 4; i++) {
@@ -222,6 +231,38 @@ static void test_caps(void)
 
 	CHECK(few > 10 && many <= MORE_TIMES * few,
 	      "where a cap keeps %u it costs %u blocks at most to choose, where it keeps %u, %u",
+	      CROWD, (u32)many, CROWD / 16, (u32)few);
+}
+
+/* The same where windows begin, and are used up. All get on nevertheless. */
+static u64 cost_of_windows(u32 n)
+{
+	u64 most = 0, had[CROWD], end;
+	u32 ran = 0;
+
+	begin_caps(n);
+	for (u32 i = 0; i < n; i++)
+		had[i] = sched_runtime(&capped[i].s, now);
+	for (end = now + 4 * SEC; now < end;) {
+		u64 begun = blocks;
+
+		ask(&cpu_mem[0], false);
+		most = MAX(most, blocks - begun);
+		now = MAX(now + US, MIN(slice_end[0], now + 2 * MS));
+	}
+	for (u32 i = 0; i < n; i++)
+		ran += sched_runtime(&capped[i].s, now) > had[i];
+	CHECK_QUIET(ran >= CROWD / 16, "so have other %u, of %u", ran, n);
+	return most;
+}
+
+static void test_windows(void)
+{
+	u64 few = cost_of_windows(CROWD / 16), many = cost_of_windows(CROWD);
+
+	CHECK(few > 10 && many <= MOST_AT_ONCE,
+	      "where windows of %u begin and end a choice costs %u blocks at most, where those of "
+	      "%u do, %u",
 	      CROWD, (u32)many, CROWD / 16, (u32)few);
 }
 
@@ -256,6 +297,7 @@ int main(void)
 	test_even();
 	test_give();
 	test_caps();
+	test_windows();
 	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
 		test_wake(o, false);
 		test_wake(o, true);
