@@ -84,6 +84,26 @@ def rest_of(p, timeout=20):
         return "it stays: " + p.communicate()[1]
 
 
+def policies(name):
+    """Where its VMM's memory comes from."""
+    with open(f"/proc/{guests()[name]['pid']}/numa_maps") as f:
+        return {line.split()[1] for line in f}
+
+
+def test_node():
+    nodes = {"CORBEL_NODES": f"{DIR}/nodes"}
+    if not os.path.exists("/proc/self/numa_maps"):
+        return check(True, "memory by node # SKIP no NUMA in this kernel")
+    for node, cpus in ("node0", "2-5"), ("node1", "0-1"), ("node2", ""):
+        os.makedirs(f"{DIR}/nodes/{node}")
+        with open(f"{DIR}/nodes/{node}/cpulist", "w") as f:
+            f.write(cpus + "\n")
+    for cpus, wanted in ('cpus = "3-4"', True), ('cpus = ["2", "5"]', True), ('cpus = "1-2"', False), ('cpus = ["2", "all"]', False), ("", False):
+        p = corbel("create", config("near", f"vcpus = 2\n{cpus}\n"), env=nodes)
+        check(p.returncode == 0 and ("prefer:0" in policies("near")) == wanted, f"memory {'comes from the node of' if wanted else 'is anywhere with'} {cpus or 'no CPUs'}", p.stderr + str(policies("near")))
+        corbel("destroy", "near")
+
+
 def test_life():
     cfg = config("one", "vcpus = 2\nfunny = 1\n")
     p = corbel("create", cfg)
@@ -1919,7 +1939,7 @@ def test_hypervisor():
 def main():
     os.makedirs(ETC)
     try:
-        for t in (test_life, test_console, test_dead, test_ends, test_unit, test_all, test_pid_reuse, test_failures, test_check,
+        for t in (test_life, test_node, test_console, test_dead, test_ends, test_unit, test_all, test_pid_reuse, test_failures, test_check,
                   test_console_input, test_vnc, test_spice, test_manage, test_config_update, test_hotplug, test_pci, test_save, test_clone, test_clone_pc, test_image, test_migrate, test_long, test_files, test_rubbish, test_manual, test_start, test_disks, test_boot, test_tpm, test_create, test_vif, test_real_files, test_races,
                   test_hypervisor):
             if ONLY and t.__name__ not in ONLY:

@@ -315,6 +315,7 @@ static void __attribute__((noreturn)) become_vmm(struct start *s)
 			strerror(errno));
 		_exit(127);
 	}
+	node_prefer(s->c);
 	exec_in_scope(s, "Guest", s->argv);
 	execv(s->vmm, s->argv);
 	fprintf(stderr, "cannot run %s: %s\n", s->vmm, strerror(errno));

@@ -32,5 +32,10 @@ static inline bool is_tcg(const struct start *s)
 
 /* Fill in argv, of which each word is allocated, for what has been found and opened. */
 void vmm_args(struct start *s);
+/*
+ * In the VMM's process, before it is that: where all the guest's CPUs are one node's, memory comes
+ * from there as long as there is any. Not if a policy is in force already.
+ */
+void node_prefer(const struct cfg *c);
 
 #endif
