@@ -359,25 +359,41 @@ static u32 ranges_after(struct cb_vm *vm, u64 first, u64 last, bool is_private)
 	return ranges;
 }
 
+/* Of the steps of a change only the first may find no memory: then all is as it was. */
+static int store_step(struct cb_vm *vm, u64 from, u64 to, void *what, gfp_t *gfp)
+{
+	int r = mtree_store_range(&vm->private, from, to, what, *gfp);
+
+	*gfp |= __GFP_NOFAIL;
+	return r;
+}
+
 /*
  * A range that takes the place of many is not for one call: Linux 6.1 frees their nodes wrongly
  * then, and panics. Each is taken out by itself, those that only begin or end in it are left.
  */
-static void erase_within(struct cb_vm *vm, u64 first, u64 last)
+static int erase_within(struct cb_vm *vm, u64 first, u64 last, gfp_t *gfp)
 {
 	u64 at = first, from, to;
+	int r;
 
 	while (next_range(vm, &at, last, &from, &to)) {
-		if (from >= first && to <= last && mtree_erase(&vm->private, from))
+		if (from >= first && to <= last) {
+			r = store_step(vm, from, to, NULL, gfp);
+			if (r)
+				return r;
 			vm->private_ranges--;
+		}
 		cond_resched();
 	}
+	return 0;
 }
 
 int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 {
 	u64 first = a->address >> PAGE_SHIFT, pages = a->size >> PAGE_SHIFT;
 	void *what = a->attributes ? xa_mk_value(1) : NULL;
+	gfp_t gfp = GFP_KERNEL_ACCOUNT;
 	u32 ranges;
 	int r;
 
@@ -395,8 +411,9 @@ int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 	begin_change(vm, first, first + pages - 1);
 	if (first < cb_gfn_end)
 		cb_mem_take_away(vm, first, min(pages, cb_gfn_end - first));
-	erase_within(vm, first, first + pages - 1);
-	r = mtree_store_range(&vm->private, first, first + pages - 1, what, GFP_KERNEL_ACCOUNT);
+	r = erase_within(vm, first, first + pages - 1, &gfp);
+	if (!r)
+		r = store_step(vm, first, first + pages - 1, what, &gfp);
 	if (!r)
 		vm->private_ranges = ranges;
 	begin_change(vm, 1, 0);
@@ -406,6 +423,8 @@ int cb_set_attributes(struct cb_vm *vm, const struct kvm_memory_attributes *a)
 
 void cb_attributes_free(struct cb_vm *vm)
 {
-	erase_within(vm, 0, ULONG_MAX);
+	gfp_t gfp = GFP_KERNEL | __GFP_NOFAIL;
+
+	erase_within(vm, 0, ULONG_MAX, &gfp);
 	mtree_destroy(&vm->private);
 }

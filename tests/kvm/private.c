@@ -313,6 +313,36 @@ static void test_ranges(void)
 	vm_free(&vm);
 }
 
+/* A change of attributes that finds no memory leaves all as it was: here that of two ranges. */
+static void test_no_memory(void)
+{
+	const u64 p = KVM_MEMORY_ATTRIBUTE_PRIVATE;
+	struct vm vm;
+	int fd, r;
+
+	vm_init(&vm, 1, VM_PROTECTED);
+	fd = memfd(&vm, SIZE, 0);
+	fill_shared();
+	if (slot(&vm, 1, KVM_MEM_GUEST_MEMFD, AT, SIZE, fd, 0) ||
+	    attributes(&vm, AT + PAGE, PAGE, p, 0) || attributes(&vm, AT + 3 * PAGE, PAGE, p, 0) ||
+	    guest_sees(&vm, AT + PAGE) || guest_sees(&vm, AT + 3 * PAGE))
+		fatal("two private pages");
+	for (u32 on = 0; on < 2; on++) {
+		widen_fail_once("mtree_store_range", ENOMEM);
+		r = set_private(&vm, on);
+		widen_end();
+		ok(r == -ENOMEM && guest_sees(&vm, AT + PAGE) == MARK &&
+		       guest_sees(&vm, AT + 3 * PAGE) == MARK &&
+		       guest_sees(&vm, AT + 2 * PAGE) == (on ? MARK : OURS),
+		   "private: without memory for it frames stay what they are (%d)", r);
+	}
+	ok(!set_private(&vm, true) && !guest_sees(&vm, AT + 2 * PAGE) &&
+	       guest_sees(&vm, AT + PAGE) == MARK,
+	   "private: with it they change");
+	close(fd);
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	open_kvm();
@@ -322,6 +352,7 @@ int main(void)
 	test_log();
 	test_refused();
 	test_ranges();
+	test_no_memory();
 	test_race();
 	return failures != 0;
 }
