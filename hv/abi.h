@@ -309,8 +309,7 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_INTA,
 	CORBEL_EXIT_EOI,	/* eoi.vector, asked for by EOI_MASK */
 	CORBEL_EXIT_IRQ_WINDOW, /* only without CORBEL_VM_LAPIC or with request_irq_window */
-	/* internal: the hypervisor cannot go on with this vCPU; reason is in the log too */
-	CORBEL_EXIT_INTERNAL,
+	CORBEL_EXIT_INTERNAL,	/* internal: the hypervisor cannot go on; why is in the log too */
 	CORBEL_EXIT_FAIL_ENTRY, /* internal.code = hardware's reason */
 	CORBEL_EXIT_DEBUG,	/* debug */
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
@@ -320,7 +319,9 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_SMM,
 	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */
 	CORBEL_EXIT_BROKEN,
-	CORBEL_EXIT_PIC, /* pic.what: what has happened, as asked for by PIC_TELL, or PIC_ASLEEP */
+	CORBEL_EXIT_PIC,  /* pic.what: what has happened, as asked for by PIC_TELL, or PIC_ASLEEP */
+	CORBEL_EXIT_TPR,  /* tpr: the TPR has been read or written by MMIO */
+	CORBEL_EXIT_NEST, /* its first guest: CORBEL_PROMISE_NESTED (abi_nested.h), and resume */
 };
 
 #define CORBEL_FAULT_WRITE BIT_U32(0)
@@ -367,10 +368,14 @@ struct corbel_vcpu_page {
 			uint8_t is_64;
 		} hypercall;
 		struct {
-			uint64_t code;
-			uint32_t insn_len;
+			uint64_t code, exit, gpa;	  /* exit, gpa, access: with event */
+			uint32_t insn_len, event, access; /* as VT-x has them; event 0: none */
 			uint8_t insn[15];
 		} internal;
+		struct {
+			uint64_t rip;
+			uint32_t is_write;
+		} tpr;
 		struct {
 			uint64_t rip, dr6, dr7;
 			uint32_t vector;
@@ -403,9 +408,10 @@ struct corbel_vcpu_page {
 		uint64_t rip, rax, rcx;
 	} exit;
 	/* module -> hypervisor, at any time */
-	uint32_t quirks; /* CORBEL_QUIRK_x that are off */
-	uint8_t evmcs;	 /* CORBEL_FEATURE_EVMCS, for this guest */
-	uint8_t pad[3];
+	uint32_t quirks;   /* CORBEL_QUIRK_x that are off */
+	uint8_t evmcs;	   /* CORBEL_FEATURE_EVMCS, for this guest */
+	uint8_t tells_tpr; /* CORBEL_EXIT_TPR */
+	uint8_t pad[2];
 };
 CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
 #define CORBEL_MODE_IF	  1u
@@ -455,6 +461,7 @@ enum corbel_state {
 	/* SET only: struct corbel_memory, to be written as the guest would; -EFAULT: not mapped */
 	CORBEL_STATE_MEMORY,
 	CORBEL_STATE_AUTO_EOI, /* SET only: uint64_t[4], vectors that need no EOI: in IRR only */
+	CORBEL_STATE_VAPIC,    /* SET only: uint64_t, address of pv_vapic()'s word; 0: none */
 	CORBEL_STATE_NESTED,   /* struct corbel_nested (abi_nested.h); -EINVAL: none */
 	CORBEL_STATE_NR,
 };

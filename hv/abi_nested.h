@@ -14,6 +14,13 @@
 #define CORBEL_NESTED_EVMCS	 4u /* VT-x: an enlightened VMCS is current, none by vmcb_pa */
 #define CORBEL_NESTED_GIF	 0x100u
 
+/*
+ * HC_PROMISE (vm, vCPU's number, this): the vCPU, which has stopped, gets what a nested guest's
+ * memory takes, once; before STATE_NESTED in guest mode
+ */
+#define CORBEL_PROMISE_NESTED 3u
+#define CORBEL_NESTED_TABLES  128u /* pages */
+
 struct corbel_nested {
 	uint64_t flags; /* CORBEL_NESTED_x; on AMD-V the rest is 0 without GUEST_MODE */
 	uint64_t vmcb_pa;

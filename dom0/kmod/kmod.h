@@ -419,6 +419,8 @@ void cb_account_pool(const struct cb_account *a, struct corbel_vm_create *c);
  */
 long cb_account_refused(const struct cb_account *a, long r, u64 pages);
 
+/* The vCPU, which has stopped, begins to have guests of its own. -ENOMEM */
+long cb_promise_nested(struct cb_vcpu *v);
 /*
  * HC_PROMISE of so many pages for tables: a pool that runs low is lent memory of the caller's
  * first.

@@ -4,6 +4,7 @@
  * who has all of them keeps everybody else out. As with ulimits the superuser is counted, but not
  * refused; the hypervisor's reserve is kept from him, too.
  */
+#include "abi_nested.h"
 #include "kmod.h"
 
 #include <linux/cred.h>
@@ -193,6 +194,13 @@ long cb_account_promise(u32 id, u64 pages)
 		r = HC3(PROMISE, id, pages, CORBEL_PROMISE);
 	} while (r == -EAGAIN && lend_pages());
 	return r == -EAGAIN ? HC3(PROMISE, id, pages, CORBEL_PROMISE_NEVERTHELESS) : r;
+}
+
+long cb_promise_nested(struct cb_vcpu *v)
+{
+	long r = HC3(PROMISE, v->vm->id, v->number, CORBEL_PROMISE_NESTED);
+
+	return cb_account_refused(v->vm->account, r, CORBEL_NESTED_TABLES);
 }
 
 void cb_account_take_back(void)

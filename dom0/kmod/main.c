@@ -26,6 +26,7 @@ static const u16 caps_present[] = {
     KVM_CAP_SET_TSS_ADDR,
     KVM_CAP_EXT_CPUID,
     KVM_CAP_CLOCKSOURCE,
+    KVM_CAP_VAPIC,
     KVM_CAP_PIT,
     KVM_CAP_NOP_IO_DELAY,
     KVM_CAP_MP_STATE,

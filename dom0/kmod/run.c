@@ -264,6 +264,14 @@ static int exit_eoi(struct cb_vcpu *v)
 	return 0;
 }
 
+static int exit_tpr(struct cb_vcpu *v)
+{
+	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_TPR_ACCESS);
+	WRITE_ONCE(v->run->tpr_access.rip, v->page->tpr.rip);
+	WRITE_ONCE(v->run->tpr_access.is_write, v->page->tpr.is_write);
+	return 0;
+}
+
 static int internal_error(struct cb_vcpu *v, u64 code)
 {
 	struct kvm_run __shared *run = v->run;
@@ -275,6 +283,23 @@ static int internal_error(struct cb_vcpu *v, u64 code)
 	return 0;
 }
 
+/* As KVM has it: the event, the exit, the access, its address, the CPU. */
+static int delivery_error(struct cb_vcpu *v)
+{
+	const struct corbel_vcpu_page *p = v->page;
+	struct kvm_run __shared *run = v->run;
+
+	WRITE_ONCE(run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
+	WRITE_ONCE(run->internal.suberror, KVM_INTERNAL_ERROR_DELIVERY_EV);
+	WRITE_ONCE(run->internal.ndata, 5);
+	WRITE_ONCE(run->internal.data[0], p->internal.event);
+	WRITE_ONCE(run->internal.data[1], p->internal.exit);
+	WRITE_ONCE(run->internal.data[2], p->internal.access);
+	WRITE_ONCE(run->internal.data[3], p->internal.gpa);
+	WRITE_ONCE(run->internal.data[4], raw_smp_processor_id());
+	return 0;
+}
+
 static int exit_internal(struct cb_vcpu *v)
 {
 	const struct corbel_vcpu_page *p = v->page;
@@ -282,6 +307,8 @@ static int exit_internal(struct cb_vcpu *v)
 	u32 len = min_t(u32, READ_ONCE(p->internal.insn_len), sizeof(p->internal.insn));
 	u8 insn[sizeof(p->internal.insn)];
 
+	if (p->internal.event)
+		return delivery_error(v);
 	if (!len)
 		return internal_error(v, p->internal.code);
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
@@ -422,6 +449,14 @@ static int exit_hypercall(struct cb_vcpu *v)
 	return 0;
 }
 
+/* Its instruction runs again, also when KVM_RUN has said that there is no memory for it. */
+static int exit_nest(struct cb_vcpu *v)
+{
+	int r = cb_promise_nested(v);
+
+	return r ? r : 1;
+}
+
 static int handle_exit(struct cb_vcpu *v)
 {
 	struct kvm_run __shared *run = v->run;
@@ -444,6 +479,10 @@ static int handle_exit(struct cb_vcpu *v)
 		return exit_pic(v);
 	case CORBEL_EXIT_EOI:
 		return exit_eoi(v);
+	case CORBEL_EXIT_NEST:
+		return exit_nest(v);
+	case CORBEL_EXIT_TPR:
+		return exit_tpr(v);
 	case CORBEL_EXIT_HLT:
 		WRITE_ONCE(run->exit_reason, KVM_EXIT_HLT);
 		return 0;

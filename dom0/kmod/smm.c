@@ -164,6 +164,8 @@ static long enter_nested(struct cb_vcpu *v, const struct smm_state *s)
 		return -EINVAL;
 	n->flags = CORBEL_NESTED_GIF | CORBEL_NESTED_GUEST_MODE;
 	n->vmcb_pa = s->vmcb;
+	if (cb_promise_nested(v)) /* it has had one before, perhaps in another VM */
+		return -ENOMEM;
 	return cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
 }
 

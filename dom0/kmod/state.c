@@ -520,6 +520,7 @@ static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *
 {
 	struct corbel_nested *n = (void *)v->data;
 	struct kvm_nested_state head;
+	long r;
 
 	if (copy_from_user(&head, arg, sizeof(head)))
 		return -EFAULT;
@@ -539,7 +540,8 @@ static long set_nested(struct cb_vcpu *v, const struct kvm_nested_state __user *
 		if (copy_from_user(n->vmcb, arg->data.svm, sizeof(n->vmcb)))
 			return -EFAULT;
 	}
-	return cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
+	r = head.flags & KVM_STATE_NESTED_GUEST_MODE ? cb_promise_nested(v) : 0;
+	return r ? r : cb_state_set(v, CORBEL_STATE_NESTED, sizeof(*n));
 }
 
 enum lapic_id { ID_OF_XAPIC, ID_SHIFTED, ID_OF_32_BITS };

@@ -107,10 +107,20 @@ static long inject_interrupt(struct cb_vcpu *v, const struct kvm_interrupt __use
 	return r < 0 ? r : 0;
 }
 
-/*
- * TPR accesses are not reported, so there is no page to keep the TPR in; QEMU says so with address
- * 0 at each reset.
- */
+/* Guests' accesses to the TPR of an xAPIC are to end KVM_RUN. */
+static long report_tpr(struct cb_vcpu *v, struct kvm_tpr_access_ctl __user *arg)
+{
+	struct kvm_tpr_access_ctl ctl;
+
+	if (copy_from_user(&ctl, arg, sizeof(ctl)))
+		return -EFAULT;
+	if (ctl.flags)
+		return -EINVAL;
+	WRITE_ONCE(v->page->tells_tpr, !!ctl.enabled);
+	return copy_to_user(arg, &ctl, sizeof(ctl)) ? -EFAULT : 0;
+}
+
+/* Where in the guest's memory the hypervisor keeps the TPR; 0: nowhere. */
 static long set_vapic_addr(struct cb_vcpu *v, const struct kvm_vapic_addr __user *arg)
 {
 	struct kvm_vapic_addr a;
@@ -119,7 +129,11 @@ static long set_vapic_addr(struct cb_vcpu *v, const struct kvm_vapic_addr __user
 		return -EINVAL;
 	if (copy_from_user(&a, arg, sizeof(a)))
 		return -EFAULT;
-	return a.vapic_addr ? -EINVAL : 0;
+	if (a.vapic_addr && (a.vapic_addr >> PAGE_SHIFT >= cb_gfn_end ||
+			     !cb_fault_hva(v->vm, a.vapic_addr, sizeof(u32), false)))
+		return -EINVAL;
+	*(u64 *)v->data = a.vapic_addr;
+	return cb_state_set(v, CORBEL_STATE_VAPIC, sizeof(u64));
 }
 
 /* Of a vCPU there is one: its TSC's offset. */
@@ -213,6 +227,8 @@ static long vcpu_ioctl_locked(struct cb_vcpu *v, unsigned int cmd, unsigned long
 	case KVM_GET_DEVICE_ATTR:
 	case KVM_SET_DEVICE_ATTR:
 		return device_attr(v, cmd, (void __user *)arg);
+	case KVM_TPR_ACCESS_REPORTING:
+		return report_tpr(v, (void __user *)arg);
 	case KVM_SET_VAPIC_ADDR:
 		return set_vapic_addr(v, (void __user *)arg);
 	case KVM_SET_SIGNAL_MASK:

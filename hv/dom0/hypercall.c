@@ -360,6 +360,8 @@ static s64 promise_pages(struct vm *vm, u64 pages, u64 how)
 	bool back = how == CORBEL_PROMISE_BACK;
 	s64 ret = 0;
 
+	if (how == CORBEL_PROMISE_NESTED)
+		return vm_promise_nested(vm, pages);
 	if (how > CORBEL_PROMISE_NEVERTHELESS || pages > (back ? vm->table_pages : PT_FN_END))
 		return -EINVAL;
 	if (back)

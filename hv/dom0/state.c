@@ -267,6 +267,22 @@ static s64 set_user_irq(struct vcpu *v, u32 vector)
 	return 0;
 }
 
+static s64 set_xcr0(struct vcpu *v, u64 val)
+{
+	if (xcr0_host ? !policy_xcr0_valid(v, val) : val != XCR0_RESET)
+		return -EINVAL;
+	v->xcr0 = val;
+	return 0;
+}
+
+static s64 set_vapic(struct vcpu *v, u64 at)
+{
+	v->lapic.vapic = at;
+	v->lapic.vapic_tpr = VAPIC_NEW;
+	v->pv.vapic_lost = false;
+	return 0;
+}
+
 /* What a data page can hold. */
 union state {
 	struct corbel_sregs sregs;
@@ -303,6 +319,7 @@ static const u16 state_bytes[CORBEL_STATE_NR] = {
     [CORBEL_STATE_TSC_OFFSET] = sizeof(u64),
     [CORBEL_STATE_CLOCK] = sizeof(struct corbel_clock),
     [CORBEL_STATE_AUTO_EOI] = 4 * sizeof(u64),
+    [CORBEL_STATE_VAPIC] = sizeof(u64),
     [CORBEL_STATE_NESTED] = sizeof(struct corbel_nested),
 };
 
@@ -421,10 +438,7 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 	case CORBEL_STATE_XSAVE:
 		return set_xsave(v, s);
 	case CORBEL_STATE_XCR0:
-		if (xcr0_host ? !policy_xcr0_valid(v, s->number) : s->number != XCR0_RESET)
-			return -EINVAL;
-		v->xcr0 = s->number;
-		return 0;
+		return set_xcr0(v, s->number);
 	case CORBEL_STATE_CPUID:
 		if (n % sizeof(struct corbel_cpuid))
 			return -EINVAL;
@@ -452,6 +466,8 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 		return set_memory(v, &s->memory, n);
 	case CORBEL_STATE_AUTO_EOI:
 		return lapic_set_auto_eoi(v, s->vectors);
+	case CORBEL_STATE_VAPIC:
+		return set_vapic(v, s->number);
 	case CORBEL_STATE_NESTED:
 		return hvm->nested->set_state(v, &s->nested);
 	case CORBEL_STATE_INTERRUPT:

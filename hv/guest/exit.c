@@ -354,6 +354,8 @@ void exit_loop(struct vcpu *v, struct cpu *c)
 		else
 			hvm->run(v, &x);
 		note_exit(c, v, x.reason);
+		if (unlikely(v->lapic.vapic))
+			pv_vapic(v);
 		after = handle_exit(v, &x);
 		/* An event whose delivery exits is tried again before the guest takes ours. */
 		if (unlikely(!(c->exit_seq % EXIT_TRACE)))

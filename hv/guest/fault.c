@@ -45,6 +45,7 @@ void guest_stuck(struct vcpu *v, u64 code, const struct fetched *in)
 	}
 	WRITE_ONCE(v->page->internal.code, code);
 	WRITE_ONCE(v->page->internal.insn_len, 0);
+	WRITE_ONCE(v->page->internal.event, 0);
 	if (in) {
 		BUG_ON(in->n > sizeof(v->page->internal.insn));
 		WRITE_ONCE(v->page->internal.insn_len, in->n);

@@ -50,6 +50,8 @@ struct lapic {
 	/* vectors that are never in service: Hyper-V's SINTs with auto-EOI; are there any? */
 	u64 auto_eoi[4];
 	bool has_auto_eoi;
+	u64 vapic;	     /* pv_vapic(): address of the word; 0: none */
+	u32 vapic_tpr;	     /* as the word had it last, or VAPIC_NEW */
 	u64 pv_eoi;	     /* MSR_KVM_PV_EOI_EN */
 	bool pv_eoi_pending; /* the guest may skip the EOI of the vector in service */
 	/* level-triggered vectors it has ended and dom0 has not been told of: DUE_EOI; own CPU */

@@ -170,6 +170,14 @@ static void fill_env(struct vcpu *v, struct emul_env *e)
 	e->port = v->emul->is_io ? &v->emul->port : NULL;
 }
 
+/* The VMM is told once the instruction is done, and where that was. */
+static void tell_tpr(struct vcpu *v, bool write)
+{
+	WRITE_ONCE(v->page->tpr.rip, v->rip);
+	WRITE_ONCE(v->page->tpr.is_write, write);
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_TPR);
+}
+
 /*
  * MMIO that the hypervisor answers itself: the LAPIC and doorbells. True if done. Where there is no
  * memory, the page of a LAPIC that is off or in x2APIC mode is a hole, as in KVM: a store that
@@ -186,7 +194,11 @@ static bool mmio_here(struct vcpu *v, struct emul_state *st, bool write)
 			st->mmio_data >>= st->mmio_gpa % 4 * 8;
 		} else if (st->mmio_gpa % 16 == 0) {
 			lapic_write(v, offset, (u32)st->mmio_data);
+		} else {
+			return true;
 		}
+		if (offset == APIC_TPR && v->page && READ_ONCE(v->page->tells_tpr))
+			tell_tpr(v, write);
 		return true;
 	}
 	if (at_lapic_base(v, st->mmio_gpa) && !is_no_hole(v)) {
@@ -311,6 +323,22 @@ static inline bool ring_plainly(struct vcpu *v, const struct vm_exit *x, const s
 	       doorbell_ring(v->vm, false, x->p2m.gpa, in->insn.op_size, val);
 }
 
+/* An event finds a device where its stack or a table should be: what KVM tells of that, too. */
+static void stuck_at_delivery(struct vcpu *v, const struct vm_exit *x)
+{
+	u32 event = hvm_event(HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error);
+
+	if (v->irq_injected)
+		event = hvm_event(HVM_INJ_IRQ, v->irq_vector, false);
+	else if (v->nmi_injected)
+		event = hvm_event(HVM_INJ_NMI, VEC_NMI, false);
+	guest_stuck(v, GUEST_ERROR_DELIVERY, NULL); /* dom0 ends there, and has no page */
+	WRITE_ONCE(v->page->internal.event, event);
+	WRITE_ONCE(v->page->internal.exit, x->raw);
+	WRITE_ONCE(v->page->internal.gpa, x->p2m.gpa);
+	WRITE_ONCE(v->page->internal.access, BIT(x->p2m.write));
+}
+
 /*
  * x: the access that the instruction was stopped by, to a device or else to a ROM. gen: of the p2m
  * since before that was looked up.
@@ -325,7 +353,7 @@ static enum after_exit emulate_insn(struct vcpu *v, const struct vm_exit *x, boo
 	/* It is not the instruction that has come there, but an event on its way to the handler. */
 	if (unlikely(v->irq_injected || v->nmi_injected ||
 		     (v->exception.pending && v->exception.injected))) {
-		guest_stuck(v, GUEST_ERROR_DELIVERY, NULL);
+		stuck_at_delivery(v, x);
 		return EXIT_PREPARE;
 	}
 	ret = vcpu_fetch(v, &f);

@@ -266,18 +266,40 @@ void pv_waited(struct vcpu *v, u64 ns)
 		v->pv.steal_dirty = true;
 }
 
-/* The guest can read it, it cannot be written: dom0 is asked once between two entries. */
+/*
+ * The guest can read it, or need not, and it cannot be written: dom0 is asked once between two
+ * entries.
+ */
 static bool ask_to_write(struct vcpu *v, u64 at, u64 *page)
 {
+	enum pt_kind asked = v->pv.vapic_lost ? PT_NONE : PT_LEAF;
 	struct pt_leaf leaf;
 
 	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
-	if (leaf.kind != PT_LEAF || leaf.attr & (PT_W | PT_ROM) || !v->page || v->in_smm ||
-	    v->stop_reason || v->pv.asked_at == v->exits_total)
+	if ((leaf.kind != PT_LEAF && leaf.kind != asked) || leaf.attr & (PT_W | PT_ROM) ||
+	    !v->page || v->in_smm || v->stop_reason || v->pv.asked_at == v->exits_total)
 		return false;
 	v->pv.asked_at = v->exits_total;
 	*page = at;
 	return true;
+}
+
+void pv_vapic(struct vcpu *v)
+{
+	struct lapic *l = &v->lapic;
+	u32 word;
+	bool done = read_guest(v, l->vapic, &word, sizeof(word));
+
+	if (done && l->vapic_tpr != VAPIC_NEW && l->vapic_tpr != (u8)word)
+		l->tpr = (u8)word;
+	word = l->tpr | (l->isr_top & 0xf0) << 8 | (u32)lapic_highest(l->irr) << 24;
+	if (done && write_guest(v, l->vapic, &word, sizeof(word))) {
+		l->vapic_tpr = l->tpr;
+		v->pv.vapic_lost = false;
+		return;
+	}
+	v->pv.vapic_lost = v->pv.clock_dirty = true;
+	vcpu_note(v, DUE_LOOK); /* pv_update() */
 }
 
 bool pv_update(struct vcpu *v, u64 *page)
@@ -285,9 +307,13 @@ bool pv_update(struct vcpu *v, u64 *page)
 	struct pv_state *p = &v->pv;
 	bool asks = false;
 
+	if (unlikely(p->vapic_lost)) {
+		pv_vapic(v);
+		asks = p->vapic_lost && ask_to_write(v, v->lapic.vapic, page);
+	}
 	if (p->steal_dirty) /* each time it gets a CPU: no need to try again for it */
-		asks = p->steal_dirty = p->steal & MSR_ENABLED && !write_steal(v) &&
-					ask_to_write(v, steal_address(v), page);
+		asks |= p->steal_dirty = p->steal & MSR_ENABLED && !write_steal(v) &&
+					 ask_to_write(v, steal_address(v), page);
 	if (!p->clock_dirty)
 		return asks;
 	if (p->wall_dirty)
@@ -297,7 +323,7 @@ bool pv_update(struct vcpu *v, u64 *page)
 		asks |= ask_to_write(v, p->system_time & ~MSR_ENABLED, page);
 	else if (p->wall_dirty)
 		asks |= ask_to_write(v, p->wall_clock, page);
-	p->clock_dirty |= p->wall_dirty;
+	p->clock_dirty |= p->wall_dirty || p->vapic_lost;
 	return asks;
 }
 

@@ -25,6 +25,7 @@ struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 	u64 poll_control;
 	bool clock_dirty, steal_dirty; /* write before the next entry */
 	bool wall_dirty;	       /* with clock_dirty */
+	bool vapic_lost;	       /* likewise: its word is to be mapped */
 	bool clock_stopped;	       /* with clock_dirty: say that it stood still */
 	u64 asked_at;		       /* exits_total when dom0 was last asked for a page */
 	u64 steal_last;		       /* ticks accounted so far */
@@ -63,6 +64,17 @@ bool pv_update(struct vcpu *v, u64 *page);
 void pv_preempted(struct vcpu *v);
 /* Stolen was also what its VMM's threads have waited for a CPU of dom0's, by now, in all. */
 void pv_waited(struct vcpu *v, u64 ns);
+/*
+ * KVM_SET_VAPIC_ADDR: the VMM keeps the vCPU's TPR in a word of guest memory, where the guest may
+ * change it without an exit, if no pending interrupt is above it. Bits 0 to 7 are the TPR, 8 to 15
+ * the class in service, 24 to 31 the highest vector pending. After an exit what the guest has made
+ * of it is taken over, before an entry it is written. A word that is not mapped pv_update() asks
+ * for.
+ */
+void pv_vapic(struct vcpu *v);
+#define VAPIC_NEW                                                                                  \
+	256u /* lapic.vapic_tpr: nothing has been written yet that could be taken over             \
+	      */
 void pv_reset(struct vcpu *v);
 /*
  * kvmclock of a VM in ns (struct vm: clock_offset_ns). set: all its vCPUs' clocks are written anew.

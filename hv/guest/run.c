@@ -309,6 +309,8 @@ static enum prep vcpu_prepare(struct vcpu *v)
 		return PREP_AGAIN;
 	}
 	vcpu_deliver_events(v);
+	if (unlikely(v->lapic.vapic))
+		pv_vapic(v);
 	return PREP_RUN;
 }
 

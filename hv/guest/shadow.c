@@ -33,15 +33,29 @@ int shadow_create(struct vcpu *v)
 	if (v->vm->is_dom0 || !can_nest())
 		return 0;
 	s = pool_alloc(hvm_caps.nested_order, &v->vm->acct);
-	if (!s)
-		return -ENOMEM;
-	if (vm_promise_apart(v->vm, &s->tables, SHADOW_TABLES)) {
-		pool_free(s, hvm_caps.nested_order, &v->vm->acct);
-		return -ENOMEM;
-	}
-	BUG_ON(pt_init(&s->pt, &pt_guest, &s->tables)); /* it is promised */
 	v->shadow = s;
-	return 0;
+	return s ? 0 : -ENOMEM;
+}
+
+int shadow_promise(struct vcpu *v)
+{
+	struct shadow *s = v->shadow;
+	int ret;
+
+	if (!s || s->pt.root.v)
+		return s ? 0 : -EINVAL;
+	ret = vm_promise_apart(v->vm, &s->tables, SHADOW_TABLES);
+	if (!ret)
+		BUG_ON(pt_init(&s->pt, &pt_guest, &s->tables)); /* it is promised */
+	return ret;
+}
+
+bool shadow_is_promised(struct vcpu *v)
+{
+	if (likely(v->shadow->pt.root.v))
+		return true;
+	vcpu_exit_to_dom0(v, CORBEL_EXIT_NEST);
+	return false;
 }
 
 void shadow_destroy(struct vcpu *v)
@@ -50,8 +64,10 @@ void shadow_destroy(struct vcpu *v)
 
 	if (!s)
 		return;
-	pt_destroy(&s->pt);
-	vm_retract_apart(v->vm, &s->tables, SHADOW_TABLES);
+	if (s->pt.root.v) {
+		pt_destroy(&s->pt);
+		vm_retract_apart(v->vm, &s->tables, SHADOW_TABLES);
+	}
 	pool_free(s, hvm_caps.nested_order, &v->vm->acct);
 	v->shadow = NULL;
 }

@@ -20,7 +20,7 @@
 #include "hv/mm/pt.h"
 
 /* Page tables that a vCPU has at most for the nested guest it runs. */
-#define SHADOW_TABLES 128
+#define SHADOW_TABLES CORBEL_NESTED_TABLES
 
 /*
  * Of the CPU that has the vCPU. It begins what a back end keeps of a vCPU that can have guests:
@@ -39,6 +39,13 @@ extern u8 *nested_msr_map;
 void shadow_init(void);
 /* v->shadow of a new vCPU, if its guest can have guests; it is all zero behind it. -ENOMEM */
 int shadow_create(struct vcpu *v);
+/*
+ * Most vCPUs never have a guest: the tables are promised when the first comes. For a hypercall,
+ * alone with the objects; v is stopped. 0 also when they are; -EINVAL, -ENOMEM, -EDQUOT
+ */
+int shadow_promise(struct vcpu *v);
+/* May a guest begin now? False: the vCPU stops for that promise, and runs the instruction again. */
+bool shadow_is_promised(struct vcpu *v);
 void shadow_destroy(struct vcpu *v);
 /* The vCPU is no nested guest, or not any more. */
 static inline void shadow_end_guest_mode(struct vcpu *v)

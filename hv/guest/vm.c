@@ -7,6 +7,7 @@
 #include "hv/guest/doorbell.h"
 #include "hv/guest/hvm.h"
 #include "hv/guest/lapic_timer.h"
+#include "hv/guest/shadow.h"
 #include "hv/lib/log.h"
 #include "hv/lib/string.h"
 #include "hv/lib/x86.h"
@@ -278,6 +279,15 @@ void vm_retract_apart(struct vm *vm, struct account *a, u64 pages)
 	BUG_ON(a->pages || vm->apart < pages);
 	pool_retract(a, pages);
 	vm->apart -= pages;
+}
+
+int vm_promise_nested(const struct vm *vm, u64 number)
+{
+	struct vcpu *v = vcpu_by_number(number);
+
+	if (!v || v->vm != vm)
+		return -ENOENT;
+	return READ_ONCE(v->stopped) == VCPU_STOPPED ? shadow_promise(v) : -EBUSY;
 }
 
 int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless)

@@ -370,7 +370,8 @@ static void handle_insn(struct vcpu *v, const struct vm_exit *x)
 	}
 	switch (code) {
 	case SVM_EXIT_VMRUN:
-		run_vmcb(v, at, x);
+		if (shadow_is_promised(v))
+			run_vmcb(v, at, x);
 		break;
 	case SVM_EXIT_VMLOAD:
 	case SVM_EXIT_VMSAVE:

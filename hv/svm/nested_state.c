@@ -51,9 +51,9 @@ int svm_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 
 	if (!n || in->flags & ~(u64)STATE_FLAGS || (!s->svme && in->flags != CORBEL_NESTED_GIF))
 		return -EINVAL;
-	if (guest_mode &&
-	    (v->in_smm || in->vmcb_pa % PAGE_SIZE || in->vmcb_pa >> phys_bits ||
-	     !(m->cr0 & CR0_PE) || m->rflags & RFLAGS_VM || !svm_vmcb_valid(m, &limits)))
+	if (guest_mode && (!n->shadow.pt.root.v || v->in_smm || in->vmcb_pa % PAGE_SIZE ||
+			   in->vmcb_pa >> phys_bits || !(m->cr0 & CR0_PE) ||
+			   m->rflags & RFLAGS_VM || !svm_vmcb_valid(m, &limits)))
 		return -EINVAL;
 	svm_nested_close_window(v);
 	if (svm_nested_is_leaving(v)) /* the VMCB is another now */

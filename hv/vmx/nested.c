@@ -342,7 +342,7 @@ static u32 launch_or_resume(struct vcpu *v, bool launch)
 	struct vmx_nested *n = vmx_nested(v);
 	struct nested_limits limits = vmx_nested_limits(v, hvm->get(v, HVM_EFER) & EFER_LMA);
 	u32 refused;
-	int qual, err = take_evmcs(v);
+	int qual, err = shadow_is_promised(v) ? take_evmcs(v) : -EAGAIN;
 
 	if (err == -EINVAL)
 		vcpu_inject_exception(v, VEC_UD, false, 0);

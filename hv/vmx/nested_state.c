@@ -80,8 +80,8 @@ int vmx_nested_set_state(struct vcpu *v, const struct corbel_nested *in)
 	limits = vmx_nested_limits(v, vmcs12_get(&m, VMCS_EXIT_CONTROLS) & EXIT_HOST_64);
 	if ((is_guest || in->vmcb_pa != NOWHERE) && m.revision != VMCS12_REVISION)
 		return -EINVAL;
-	if (is_guest &&
-	    (v->in_smm || vmcs12_refused(&m, &limits) || vmcs12_guest_refused(&m, &limits) >= 0))
+	if (is_guest && (!n->shadow.pt.root.v || v->in_smm || vmcs12_refused(&m, &limits) ||
+			 vmcs12_guest_refused(&m, &limits) >= 0))
 		return -EINVAL;
 	if (vmx_nested_is_leaving(v)) /* by what another VMCS says, which nobody has checked */
 		v->complete = NULL;

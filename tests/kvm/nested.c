@@ -511,6 +511,23 @@ static void test_any(void)
 	vm_free(&vm);
 }
 
+/* Memory for guests is promised to a vCPU with its first one: KVM_RUN says that there is none. */
+static void test_no_memory(void)
+{
+	enum end end;
+	struct vm vm;
+
+	nested_start(&vm, VM_IRQCHIP);
+	CODE_FOR(&vm, true, VMMCALL);
+	widen_fail_once("cb_promise_nested", ENOMEM);
+	end = vm_run(&vm, 0, RUN_MS);
+	widen_end();
+	ok(end == END_ERROR && vm.values[0] == ENOMEM, "nested: no memory for a first guest (%s)",
+	   end_names[end]);
+	ok(nested_exits(&vm, EXIT_VMMCALL), "nested: with memory VMRUN is run again");
+	vm_free(&vm);
+}
+
 int main(int argc, char **argv)
 {
 	u32 edx = 0;
@@ -526,6 +543,7 @@ int main(int argc, char **argv)
 	ok(there && edx & 1 && !(edx & ~9u), "nested: SVM is offered, with nested paging (%x)",
 	   edx);
 	without(true);
+	test_no_memory();
 	test_exits();
 	test_maps();
 	test_bad_vmcbs();

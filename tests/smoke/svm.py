@@ -32,7 +32,7 @@ def machine(label, hv):
 
 def on():
     with machine('nested=on', 'nested=on') as m:
-        run(m, ['nested', 'nested_state', 'nested_smm'])
+        run(m, ['nested', 'nested_state', 'nested_smm', 'crowd'])
 
 
 def off():

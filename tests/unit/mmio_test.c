@@ -357,6 +357,7 @@ static void test_traps(void)
 static void test_delivery(void)
 {
 	static const u8 store[] = {0x89, 0x07};
+	static const u32 events[] = {0x80000041, 0x80000202, 0x8000030e};
 
 	for (u32 what = 0; what < 3; what++) {
 		reset();
@@ -365,9 +366,11 @@ static void test_delivery(void)
 		v->nmi_injected = what == 1;
 		v->exception.pending = v->exception.injected = what == 2;
 		v->exception.vector = VEC_PF;
+		v->irq_vector = 0x41;
 		run(0, store, sizeof(store), DEVICE);
 		CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && v->rip == CODE &&
-			  page.internal.code == GUEST_ERROR_DELIVERY && !page.internal.insn_len,
+			  page.internal.code == GUEST_ERROR_DELIVERY && !page.internal.insn_len &&
+			  page.internal.event == events[what] && page.internal.gpa == DEVICE,
 		      "an event that is not delivered for a device is the VMM's to know (%u)",
 		      what);
 	}
@@ -426,6 +429,29 @@ static void test_eoi_and_more(void)
 	CHECK(PANICS(lapic_tell_eoi(v)), "and of no third");
 }
 
+/* Accesses to the TPR are told where the VMM wants that, with the place of the instruction. */
+static void test_tpr(void)
+{
+	static const u8 store[] = {0x89, 0x07}, load[] = {0x8b, 0x07};
+
+	for (u32 what = 0; what < 8; what++) {
+		bool tells = what & 1, write = what & 2, tpr = what & 4;
+		u64 at = LAPIC + (tpr ? APIC_TPR : APIC_SVR);
+
+		reset();
+		lapic_write(v, APIC_SVR, 0x1ff);
+		page.tells_tpr = tells;
+		v->gpr[RDI] = at;
+		v->gpr[RAX] = 0x1ff;
+		run(0, write ? store : load, sizeof(store), at);
+		CHECK(v->rip == CODE + sizeof(store), "the instruction is done");
+		CHECK(v->stop_reason == (tells && tpr ? CORBEL_EXIT_TPR : 0), "is told (%u)", what);
+		CHECK(!tells || !tpr || (page.tpr.rip == CODE && page.tpr.is_write == write),
+		      "of which it is (%u)", what);
+	}
+	page.tells_tpr = false;
+}
+
 /* The page where a LAPIC would be that is off, or in x2APIC mode: nothing, or the VMM's. */
 static void test_lapic_hole(void)
 {
@@ -453,6 +479,7 @@ static void test_lapic_hole(void)
 
 int main(void)
 {
+	test_tpr();
 	test_lapic_hole();
 	test_cannot_emulate();
 	test_exec();

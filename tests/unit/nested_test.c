@@ -282,7 +282,7 @@ static void begin(void)
 	vcpu.rights.efer = EFER_SVME | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu.rights.cr4 = CR4_PAE | CR4_PGE;
 	vcpu.rights.svm = true;
-	BUG_ON(shadow_create(&vcpu));
+	BUG_ON(shadow_create(&vcpu) || shadow_promise(&vcpu));
 	svm_borrow(&vcpu);
 	svm_vcpu_reset(&vcpu, false);
 	svm_give_back(&vcpu);
@@ -1007,13 +1007,42 @@ static void test_restored(void)
 
 #define LENT 0x6000ull /* a pfn behind the pool */
 
+/* Tables are promised when the first guest comes, and not to those that have none. */
+static void test_promise(void)
+{
+	u64 before;
+
+	begin();
+	shadow_destroy(&vcpu);
+	before = pool_promised_bytes();
+	BUG_ON(shadow_create(&vcpu));
+	arch.svme = EFER_SVME;
+	CHECK(pool_promised_bytes() == before, "a vCPU without guests is promised no tables");
+	vcpu.rip = 0x5000;
+	insn(SVM_EXIT_VMRUN);
+	CHECK(vcpu.stop_reason == CORBEL_EXIT_NEST && vcpu.rip == 0x5000 && !vcpu.guest_mode,
+	      "dom0 is asked for them at the first VMRUN");
+	vcpu.stop_reason = 0;
+	CHECK(!shadow_promise(&vcpu) && !shadow_promise(&vcpu) &&
+		  pool_promised_bytes() == before + (SHADOW_TABLES - 1) * PAGE_SIZE,
+	      "they are promised once");
+	insn(SVM_EXIT_VMRUN);
+	CHECK(vcpu.guest_mode && !vcpu.stop_reason, "and the guest begins");
+	svm_nested_end(&vcpu);
+	shadow_destroy(&vcpu);
+	CHECK(pool_promised_bytes() == before, "nothing of it is left");
+	CHECK(shadow_promise(&vcpu) == -EINVAL, "who can have no guests is promised nothing");
+	BUG_ON(shadow_create(&vcpu) || shadow_promise(&vcpu));
+	end();
+}
+
 /* A shadow is there until its vCPU is freed, and dom0's kernel may end before that. */
 static void test_lent(void)
 {
 	begin();
 	shadow_destroy(&vcpu);
 	pool_lend(LENT);
-	BUG_ON(shadow_create(&vcpu));
+	BUG_ON(shadow_create(&vcpu) || shadow_promise(&vcpu));
 	CHECK(pool_unlend(true) == LENT, "shadows keep nothing that dom0 has lent,");
 	pool_free(pool_alloc(0, NULL), 0, NULL);
 	CHECK(pool_free_bytes() > pool_promised_bytes(), "and are promised none of it");
@@ -1042,6 +1071,8 @@ int main(void)
 	test_shadow();
 	test_bounds();
 	test_restored();
+
+	test_promise();
 	test_lent();
 	return test_end();
 }

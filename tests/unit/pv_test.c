@@ -53,8 +53,10 @@ static void update(struct vcpu *v)
 
 void p2m_lookup(struct p2m *p, u64 gfn, struct pt_leaf *out)
 {
-	*out = (struct pt_leaf){.kind = fake_unmapped ? PT_NONE : PT_LEAF,
-				.attr = PT_R | (fake_read_only ? rom : PT_W)};
+	*out = (struct pt_leaf){0};
+	if (!fake_unmapped)
+		*out =
+		    (struct pt_leaf){.kind = PT_LEAF, .attr = PT_R | (fake_read_only ? rom : PT_W)};
 }
 
 /* The guest's arithmetic below and the hypervisor's must agree for all rates. */
@@ -509,6 +511,67 @@ static void test_msrs(void)
 	CHECK(true, "random MSR writes and hypercalls break nothing");
 }
 
+/* The TPR in a word at 0x7000 */
+static u8 *const vapic = fake_memory + 0x7000;
+
+static void test_vapic(void)
+{
+	struct lapic *l = &v0->lapic;
+
+	fake_reset(NULL);
+	l->vapic = 0x7000;
+	l->vapic_tpr = VAPIC_NEW;
+	l->tpr = 0x45;
+	l->isr_top = 0x63;
+	l->irr[2] = 1u << 17;
+	vapic[0] = 0x99;
+	pv_vapic(v0);
+	CHECK(l->tpr == 0x45 && *(u32 *)vapic == 0x51006045, "a new word is written only");
+	vapic[0] = 0x72;
+	pv_vapic(v0);
+	CHECK(l->tpr == 0x72 && vapic[0] == 0x72, "what the guest writes is taken over");
+	l->tpr = 0x10;
+	pv_vapic(v0);
+	CHECK(l->tpr == 0x10 && vapic[0] == 0x10, "what has changed otherwise is written");
+	CHECK(!v0->pv.vapic_lost && !v0->pv.clock_dirty, "and nobody is asked for anything");
+}
+
+static void test_vapic_missing(void)
+{
+	static struct corbel_vcpu_page page;
+	struct lapic *l = &v0->lapic;
+
+	v0->page = &page;
+	for (u32 readable = 0; readable < 2; readable++) {
+		missing = 0;
+		v0->stop_reason = 0;
+		v0->exits_total++;
+		fake_unmapped = !readable;
+		fake_read_only = readable;
+		rom = 0;
+		vapic[0] = 0x30 + readable;
+		v0->due = 0;
+		pv_vapic(v0);
+		CHECK(v0->due & DUE_LOOK, "a word that is not mapped is looked for");
+		update(v0);
+		CHECK(missing == 1 && missing_at == 0x7000, "by dom0 (readable %u)", readable);
+		v0->stop_reason = 0;
+		update(v0);
+		CHECK(missing == 1, "once between two entries");
+		fake_unmapped = fake_read_only = false;
+		update(v0);
+		CHECK(l->tpr == 0x30 + readable && !v0->pv.vapic_lost && !v0->pv.clock_dirty,
+		      "then what the guest has written there counts");
+	}
+	l->vapic = 1ull << 52 | 0x7000;
+	l->tpr = 5;
+	pv_vapic(v0);
+	CHECK(l->tpr == 5 && v0->pv.vapic_lost, "there is none beyond all memory");
+	l->vapic = 0;
+	v0->pv.vapic_lost = false;
+	v0->page = NULL;
+}
+
 int main(void)
 {
 	test_clock();
@@ -518,6 +581,8 @@ int main(void)
 	test_moved();
 	test_enforced();
 	test_wide_ids();
+	test_vapic();
+	test_vapic_missing();
 	test_msrs();
 	return test_end();
 }

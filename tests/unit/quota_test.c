@@ -171,8 +171,9 @@ static void test_low(void)
 	CHECK(call(CORBEL_HC_PROMISE, vm, half - 200, CORBEL_PROMISE, 0) == -EAGAIN &&
 		  call(CORBEL_HC_PROMISE, limited, most + 1, CORBEL_PROMISE, 0) == -EDQUOT,
 	      "one that would be low wants to be lent something, but not for who has too much");
-	CHECK(call(CORBEL_HC_PROMISE, vm, 1, CORBEL_PROMISE_NEVERTHELESS + 1, 0) == -EINVAL,
-	      "there are three ways");
+	CHECK(call(CORBEL_HC_PROMISE, vm, 1, CORBEL_PROMISE_NESTED + 1, 0) == -EINVAL &&
+		  call(CORBEL_HC_PROMISE, vm, ~0ull, CORBEL_PROMISE_NESTED, 0) == -ENOENT,
+	      "there are four ways, one of them for a vCPU");
 	CHECK(call(CORBEL_HC_PROMISE, vm, half, CORBEL_PROMISE_NEVERTHELESS, 0) == -ENOMEM,
 	      "its reserve is kept from tables");
 	for (u32 i = 0; i < 4; i++)

@@ -169,6 +169,7 @@ __weak NOTHING(pv_end_wide_ids, struct vcpu *v)
 __weak ZERO(u64, pv_hypercall, struct vcpu *v)
 __weak NOTHING(pv_preempted, struct vcpu *v)
 __weak NOTHING(pv_reset, struct vcpu *v)
+__weak NOTHING(pv_vapic, struct vcpu *v)
 __weak ZERO(bool, pv_update, struct vcpu *v, u64 *page)
 __weak NOTHING(pv_waited, struct vcpu *v, u64 ns)
 __weak NOTHING(quirks_detect, void)
@@ -188,6 +189,7 @@ __weak ZERO(int, sched_set, struct sched_unit *u, u32 weight, const struct corbe
 __weak NOTHING(sched_unit_init, struct sched_unit *u, u32 weight, const struct corbel_cpus *cpus,
 	       u32 cpu, bool dom0)
 __weak ZERO(int, shadow_create, struct vcpu *v)
+__weak ZERO(int, shadow_promise, struct vcpu *v)
 __weak NOTHING(shadow_destroy, struct vcpu *v)
 __weak NOTHING(smp_follow, struct cpu *c)
 __weak void __noreturn smp_park(void) { abort(); }

@@ -339,7 +339,7 @@ static void begin(void)
 	vcpu.rights.efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	vcpu.rights.cr4 = CR4_PAE | CR4_PGE | CR4_VMXE;
 	vcpu.rights.vmx = true;
-	BUG_ON(shadow_create(&vcpu));
+	BUG_ON(shadow_create(&vcpu) || shadow_promise(&vcpu));
 	vmx_nested_reset(&vcpu);
 	vmcs[VMCS_EXCEPTIONS] = HVM_OUR_EXCEPTIONS;
 	for (u32 f = VMCS_HOST_ES_SEL; f <= VMCS_HOST_TR_SEL; f += 2)
