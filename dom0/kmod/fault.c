@@ -85,6 +85,15 @@ enum { USABLE, ABSENT, DEVICE };
 #define is_dax_memory(pte) false
 #endif
 
+/*
+ * Memory that a driver has put there without a reference, such as a GPU's buffers, and takes away
+ * by the notifier: RAM is what Linux has a page for that it does not reserve, as in KVM.
+ */
+static bool is_ram(u64 pfn)
+{
+	return pfn_valid(pfn) && !PageReserved(pfn_to_page(pfn));
+}
+
 /* A small page. Not pte_present(), which is also true of what nobody may access. */
 static int host_page(const pte_t *at, struct host_leaf *l)
 {
@@ -93,7 +102,7 @@ static int host_page(const pte_t *at, struct host_leaf *l)
 	*l = (struct host_leaf){0, pte_pfn(pte), pte_write(pte) && pte_dirty(pte)};
 	if (!(pte_flags(pte) & _PAGE_PRESENT))
 		return ABSENT;
-	if (pte_special(pte) && !is_zero_pfn(l->pfn) && !is_dax_memory(pte))
+	if (pte_special(pte) && !is_zero_pfn(l->pfn) && !is_dax_memory(pte) && !is_ram(l->pfn))
 		return DEVICE;
 	return USABLE;
 }

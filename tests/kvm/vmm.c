@@ -86,14 +86,14 @@ bool wanted(const char *name, int argc, char **argv)
 	return argc < 2;
 }
 
-static void widen(const char *args)
+void module_load(const char *file, const char *args)
 {
 	char path[200];
 	int n = readlink("/proc/self/exe", path, sizeof(path) - 20), fd;
 
 	while (n > 0 && path[n - 1] != '/')
 		n--;
-	strcpy(path + (n > 0 ? n : 0), "widen.ko");
+	strcpy(path + (n > 0 ? n : 0), file);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0))
 		fatal("%s %s: errno %d", path, args, errno);
@@ -105,7 +105,7 @@ void widen_load(const char *symbol, const char *what, u32 value)
 	char args[200];
 
 	snprintf(args, sizeof(args), "symbol=%s %s=%u", symbol, what, value);
-	widen(args);
+	module_load("widen.ko", args);
 }
 
 void widen_fail_once(const char *symbol, u32 error)
@@ -113,7 +113,7 @@ void widen_fail_once(const char *symbol, u32 error)
 	char args[200];
 
 	snprintf(args, sizeof(args), "symbol=%s error=%u times=1", symbol, error);
-	widen(args);
+	module_load("widen.ko", args);
 }
 
 void widen_instead(const char *symbol, const char *instead, u64 arg)
@@ -122,7 +122,7 @@ void widen_instead(const char *symbol, const char *instead, u64 arg)
 
 	snprintf(args, sizeof(args), "symbol=%s instead=%s arg=%llu", symbol, instead,
 		 (unsigned long long)arg);
-	widen(args);
+	module_load("widen.ko", args);
 }
 
 void widen_end(void)

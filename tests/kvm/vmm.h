@@ -123,6 +123,8 @@ extern int failures;
 /* Is a test among those named on the command line, or is none named? */
 bool wanted(const char *name, int argc, char **argv);
 void fatal(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* A module of the kernel's that lies beside this program, or the program ends. */
+void module_load(const char *file, const char *args);
 /*
  * A window of a race is made wide: widen.ko, beside this program, with what to do where a function
  * of corbel.ko is called ("ms", "ms_after", "error"), and how much.
