@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "guest.h"
+#include "hv/abi_nested.h"
 
 PROGRAM(g_handler);
 PROGRAM(g_nmi);
@@ -122,7 +123,12 @@ bool guest_wait(struct guest *g, u32 ms)
 	__atomic_store_n(&e->vcpu_summary, 0, __ATOMIC_SEQ_CST);
 	__atomic_fetch_and(&e->vcpu[CORBEL_VCPU_ID(g->vcpu) / 64], ~BIT(g->vcpu % 64),
 			   __ATOMIC_SEQ_CST);
-	return g->page->state == CORBEL_VCPU_STOPPED;
+	if (g->page->state != CORBEL_VCPU_STOPPED)
+		return false;
+	/* Its first guest: as the module does, again. */
+	return g->page->exit_reason != CORBEL_EXIT_NEST ||
+	       (!hc(CORBEL_HC_PROMISE, g->vm, g->vcpu, CORBEL_PROMISE_NESTED) && !guest_resume(g) &&
+		guest_wait(g, ms));
 }
 
 s64 guest_resume(struct guest *g)

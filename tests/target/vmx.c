@@ -402,7 +402,7 @@ static bool spins(enum op op)
 	if (guest_resume(&vmx_guest))
 		return false;
 	sleep_ms(5);
-	return vmx_guest.page->state != CORBEL_VCPU_STOPPED;
+	return !guest_wait(&vmx_guest, 0); /* which gives it what its first guest takes */
 }
 
 static bool ends(u32 reason, u64 info)
