@@ -49,7 +49,7 @@ def run(label, cpio, hv=''):
         m.out_of('mount -t tmpfs none /sys/module && cd /sys/module && mkdir -p kvm/parameters kvm_amd/parameters && '
                  + ' && '.join(f'echo {v} > {p}' for p, v in PARAMETERS.items()) + ' && cd /', 20)
         before = m.json('corbel info --json')
-        passed = []
+        passed = 0
         for name in m.out_of('ls /run/t/selftests').split():
             status, out = m.sh(f'/run/t/selftests/{name} {ARGUMENTS.get(name, "")} > /run/out 2>&1; S=$?; '
                                'tail -n 12 /run/out | cut -c 1-180; (exit $S)', 120)
@@ -59,9 +59,9 @@ def run(label, cpio, hv=''):
             elif why and not status:
                 ok(False, f'{name} is in the list of those that need {why}', 'it passes: take it out')
             elif ok(status == 0, name, (f'not for the lack of {why}:\n' if why else 'it has been skipped:\n' if status == SKIPPED else '') + out):
-                passed.append(name)
+                passed += 1
         if passed and report.failures == failures:
-            seen.note('selftests', label, ' '.join(passed))
+            seen.note('selftests', label, f'{passed} programs')
         after = m.json('corbel info --json')
         ok(all(before[k] == after[k] for k in ('vms', 'vcpus', 'pool_free_bytes')), 'nothing of them is left in the hypervisor',
            f'{before}\n{after}')
