@@ -1071,7 +1071,6 @@ int main(void)
 	test_shadow();
 	test_bounds();
 	test_restored();
-
 	test_promise();
 	test_lent();
 	return test_end();
