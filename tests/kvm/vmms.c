@@ -20,6 +20,8 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -745,6 +747,106 @@ static bool counts(void)
 	return assigned > 50 && !lost;
 }
 
+/* ---- cgroups, which each thread of a VM looks at, one at a time: who waits for that sleeps ----
+ */
+
+#define CGROUPS	 "/run/vmms-cgroups"
+#define DEEP	 "/waits/a/b/c"
+#define LEVEL_MS 100
+
+static void put(const char *file, const char *text)
+{
+	char path[100];
+	int fd;
+
+	snprintf(path, sizeof(path), CGROUPS "%s", file);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		fatal("%s: errno %d", path, errno);
+	close(fd);
+}
+
+/* A cgroup of processes in the root, and of threads in that; the last one is 4 levels deep. */
+static void make_cgroups(void)
+{
+	static const char *const threaded[] = {"/waits/a", "/waits/a/b", DEEP};
+	char path[100];
+
+	mkdir(CGROUPS, 0700);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL) || mkdir(CGROUPS "/waits", 0755))
+		fatal("cgroups: errno %d", errno);
+	put("/cgroup.subtree_control", "+cpu");
+	put("/waits/cgroup.procs", "0");
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), CGROUPS "%s", threaded[i]);
+		if (mkdir(path, 0755))
+			fatal("cgroups: errno %d", errno);
+		snprintf(path, sizeof(path), "%s/cgroup.type", threaded[i]);
+		put(path, "threaded");
+	}
+	put("/waits/cgroup.subtree_control", "+cpu");
+	put("/waits/a/cgroup.subtree_control", "+cpu");
+	put("/waits/a/b/cgroup.subtree_control", "+cpu");
+}
+
+static void end_cgroups(void)
+{
+	put("/cgroup.procs", "0");
+	rmdir(CGROUPS DEEP), rmdir(CGROUPS "/waits/a/b"), rmdir(CGROUPS "/waits/a");
+	if (rmdir(CGROUPS "/waits") || umount(CGROUPS))
+		fatal("cgroups: errno %d", errno);
+}
+
+/* vCPU 1, whose thread has many levels to look at, on the other CPU. */
+static void *deep_vcpu(void *vm)
+{
+	put(DEEP "/cgroup.threads", "0");
+	stay_on_cpu(1);
+	vm_run(vm, 1, 5000);
+	return NULL;
+}
+
+/* The thread of vCPU 0, and somebody urgent, on this one. */
+static bool waits_asleep(void)
+{
+	static const u8 halt[] = {0xf4, 0xeb, 0xfd};
+	pthread_t deep, nap;
+	struct kvm_regs r;
+	cpu_set_t cpus;
+	struct vm vm;
+
+	vm_init(&vm, 2, VM_IRQCHIP);
+	memcpy(vm.ram + DATA, halt, sizeof(halt));
+	for (u32 i = 0; i < 2; i++) {
+		cpu_setup(&vm, i, MODE_LONG, payload_start, 0, 0);
+		cpu_get_regs(&vm, i, &r);
+		r.rip = DATA;
+		cpu_set_regs(&vm, i, &r);
+	}
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	make_cgroups();
+	widen_load("share_level", "ms", LEVEL_MS);
+	stop = false;
+	pthread_create(&deep, NULL, deep_vcpu, &vm);
+	stay_on_cpu(0);
+	pthread_create(&nap, NULL, napper, NULL);
+	usleep(20000);
+	worst_us = 0;
+	vm_run(&vm, 0, 4000);
+	stop = true;
+	pthread_join(nap, NULL);
+	pthread_join(deep, NULL);
+	widen_end();
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	end_cgroups();
+	vm_free(&vm);
+	note(
+	    "cgroups: somebody urgent waited for %llu us at most, where a look takes %u us, and of "
+	    "others 4 times as many",
+	    (unsigned long long)worst_us, LEVEL_MS * 1000);
+	return worst_us > LEVEL_MS * 500 && worst_us < LEVEL_MS * 2500;
+}
+
 static const struct {
 	const char *name, *behaviour;
 	bool (*fn)(void);
@@ -791,6 +893,10 @@ static const struct {
      "memory is taken from a guest, it writes to many ioeventfds, or ends with many connections: "
      "who wants the CPU meanwhile gets it",
      cpu_back},
+    {"cgroups",
+     "a vCPU's thread that waits until another has looked at their cgroups keeps nobody from the "
+     "CPU",
+     waits_asleep},
     {"counts", "a vCPU's counts are there whatever vCPUs end while they are read", counts},
 };
 
