@@ -3,8 +3,8 @@
  * Hypercalls in any order, with any arguments: what they make can be taken away afterwards, and all
  * of the pool comes back.
  * links: tests/unit/rest.c hv/dom0/hypercall.c hv/dom0/takeover.c hv/dom0/lend.c hv/guest/vm.c
- * hv/guest/msr_filter.c hv/guest/pic.c hv/guest/vcpu.c hv/guest/apic_ids.c hv/guest/doorbell.c
- * hv/mm/pool.c hv/lib/lock.c
+ * hv/guest/msr_filter.c hv/guest/pic.c hv/guest/i8254.c hv/guest/vcpu.c
+ * hv/guest/apic_ids.c hv/guest/doorbell.c hv/mm/pool.c hv/lib/lock.c
  */
 #include "fuzz.h"
 

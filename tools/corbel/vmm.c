@@ -406,6 +406,7 @@ static int prepare_start(struct start *s, const char *config)
 
 	if (mkdir_run() || guest_lock(s->c->name, true, &s->g))
 		return -1;
+	guest_work(&s->g, "starting");
 	if (!guest_load(s->c->name, &old) && old.alive &&
 	    !(process_is_ending(old.pid) && guest_wait_end(&old, ENDING_MS))) {
 		fail("%s runs already (pid %d); `corbel destroy %s' ends it", s->c->name, old.pid,
