@@ -412,6 +412,16 @@ def test_failures():
     check(fails(corbel("create", "/bin/true"), "holds zero bytes"), "a config that is no text")
     check(fails(corbel("create", config("bad", 'kernel = "/no/kernel"\n', kernel=False)), "kernel /no/kernel: No such file"), "no kernel")
     check(fails(corbel("create", config("bad", "disk = ['/no/disk,raw,xvda,w']\n")), "disk /no/disk: No such file"), "no disk")
+    slow = f"{DIR}/slow-qemu"
+    with open(slow, "w") as f:
+        f.write(f"#!/bin/sh\nwhile [ ! -e {DIR}/go ]; do sleep .1; done\nexec qemu-system-x86_64 \"$@\"\n")
+    os.chmod(slow, 0o755)
+    starter = subprocess.Popen([CORBEL, "create", config("lazy", f"device_model_override = '{slow}'\n")], env=ENV, stdout=subprocess.DEVNULL)
+    wait(lambda: "lazy" in guests())
+    shown = guests()["lazy"]["state"]
+    open(f"{DIR}/go", "w").close()
+    check(shown == "starting" and starter.wait() == 0 and guests()["lazy"]["state"] == "running", "a guest whose VMM has yet to answer is starting", shown)
+    corbel("destroy", "lazy")
     check(fails(corbel("create", config("bad"), env={"PATH": "/nowhere"}), "qemu-system-x86_64 is not in PATH", "install"), "no VMM")
     check(fails(corbel("create", config("bad", "vif = ['bridge=nobr9']\n")), "there is no bridge nobr9", "ip link add"), "no bridge")
     p = corbel("create", config("bad", "device_model_args = [ '-bogus' ]\n"))
@@ -790,7 +800,7 @@ def test_save():
     pid = guests()["sav"]["pid"]
     os.kill(pid, signal.SIGSTOP)
     saver = subprocess.Popen([CORBEL, "save", "--keep", "sav", state], env=ENV)
-    wait(lambda: os.path.getsize(f"{RUN}/sav/lock") > 0)
+    wait(lambda: open(f"{RUN}/sav/lock").read() == "saving")
     shown = guests()["sav"]["state"]
     os.kill(pid, signal.SIGCONT)
     check(shown == "saving" and saver.wait() == 0 and guests()["sav"]["state"] == "running", "a guest that is being saved is shown so, until it is", shown)

@@ -406,13 +406,13 @@ static int prepare_start(struct start *s, const char *config)
 
 	if (mkdir_run() || guest_lock(s->c->name, true, &s->g))
 		return -1;
-	guest_work(&s->g, "starting");
 	if (!guest_load(s->c->name, &old) && old.alive &&
 	    !(process_is_ending(old.pid) && guest_wait_end(&old, ENDING_MS))) {
 		fail("%s runs already (pid %d); `corbel destroy %s' ends it", s->c->name, old.pid,
 		     s->c->name);
 		return -1;
 	}
+	guest_work(&s->g, "starting");
 	snprintf(s->g.name, sizeof(s->g.name), "%s", s->c->name);
 	snprintf(s->g.config, sizeof(s->g.config), "%s", config);
 	s->g.vcpus = s->c->vcpus;
