@@ -4,6 +4,7 @@
  * takes the page away from all that have it, which the notifier passes on to guests, and sends
  * SIGBUS to their processes, by which a VMM knows what to tell its guest (KVM_X86_SET_MCE).
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/sched/signal.h>

@@ -5,6 +5,7 @@
  * brings a list of its files, with the functions that read them: those of version 1 of cgroups are
  * numbers, and tell the same.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/cgroup.h>

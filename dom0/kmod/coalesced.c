@@ -3,6 +3,7 @@
  * Coalesced writes: what guests write to a zone of ports or memory waits in a ring until user space
  * is there for another reason. A VM has one ring; each of its vCPUs maps it.
  */
+#include "irq.h"
 #include "kmod.h"
 
 #define MAX_ZONES 1000u /* as many devices as KVM allows on a bus */

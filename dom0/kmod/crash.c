@@ -7,6 +7,7 @@
  * That is on each CPU, behind crash_save_vmcoreinfo(), and when the hypervisor has been shown by
  * kvm_crash_shutdown() that this kernel ends, and so has told guests to stop.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #if defined(CONFIG_CRASH_DUMP) && defined(CB_EMERGENCY)

@@ -4,6 +4,7 @@
  * to the hypervisor, which lets them sleep. ACPI "_CST (C States)", "_PDC"; Intel's "Processor
  * Vendor-Specific ACPI". Linux' own driver does not get far with _CST here: dom0 has no MWAIT.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/acpi.h>

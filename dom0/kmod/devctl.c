@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* /dev/corbel: statistics, log and scheduling parameters for the tools. */
 #include "devctl.h"
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/capability.h>

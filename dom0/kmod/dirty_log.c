@@ -5,6 +5,7 @@
  * With dirty rings (dirty_ring.c) there is none.
  */
 #include "kmod.h"
+#include "memory.h"
 
 /*
  * HC_DIRTY; under slots_lock. Where a large page must become small ones it takes tables: when the

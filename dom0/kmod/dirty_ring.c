@@ -12,6 +12,7 @@
  * and which page is to be logged again, if there is one. It can spoil nothing but its own log.
  */
 #include "kmod.h"
+#include "memory.h"
 
 #include <linux/sched/signal.h>
 #include <linux/sort.h>

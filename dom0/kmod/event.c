@@ -3,6 +3,7 @@
  * The event interrupt. Each dom0 CPU has one Linux interrupt with a vector from the x86 vector
  * domain, which the hypervisor raises after it has set bits in struct corbel_events.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/cpuhotplug.h>

@@ -4,7 +4,9 @@
  * if it is not there, and map it, as 2 MiB if it is so there, else with those of its neighbours
  * that are present anyway, since each exit costs far more than an entry of HC_MAP.
  */
+#include "dom0.h"
 #include "kmod.h"
+#include "memory.h"
 
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>

@@ -12,6 +12,7 @@
  * A slot holds the pages, the file holds the VM as well: the VM is not kept by its own slots.
  */
 #include "kmod.h"
+#include "memory.h"
 
 #include <linux/falloc.h>
 #include <linux/file.h>

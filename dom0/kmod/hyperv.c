@@ -7,7 +7,9 @@
  * The guest's pages are written by the hypervisor, so that its dirty log sees it; they are read
  * where the VMM has them. Both is for the vCPU's thread.
  */
+#include "hyperv.h"
 #include "kmod.h"
+#include "memory.h"
 
 #include <asm/apicdef.h>
 #include <asm/kvm_para.h>

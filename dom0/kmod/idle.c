@@ -4,6 +4,7 @@
  * by HLT, and with the tick stopped at once. Without a driver Linux keeps the tick on for one
  * period each time a CPU comes to idle, so all that happens now and then would wake it twice.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/cpu.h>

@@ -5,6 +5,8 @@
  * (limits.c): the write of an ioeventfd that has got none comes here as any other, and is matched
  * here. That is slower, but no VMM is prepared for an error.
  */
+#include "dom0.h"
+#include "irq.h"
 #include "kmod.h"
 
 #define NO_DOORBELL (~0u)

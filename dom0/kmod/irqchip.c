@@ -3,6 +3,8 @@
  * Interrupt routing of a VM: from a GSI, or a device's access, to IOAPIC, PIC and messages. What
  * reaches a CPU leaves as HC_MSI or HC_PIC; nothing here sleeps.
  */
+#include "hyperv.h"
+#include "irq.h"
 #include "kmod.h"
 #include "trace.h"
 

@@ -16,6 +16,7 @@
  *
  * The first way is there at all times, and taken again whenever the second is not to be had.
  */
+#include "irq.h"
 #include "kmod.h"
 
 #include <linux/file.h>

@@ -8,6 +8,7 @@
  * could run there is an exact count; of their weights those of threads that have been seen running
  * since they woke.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/hash.h>

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Finding the hypervisor, /dev/kvm, loading and unloading. */
+#include "dom0.h"
+#include "hyperv.h"
 #include "kmod.h"
+#include "memory.h"
 
 #include <linux/kmod.h>
 #include <linux/miscdevice.h>

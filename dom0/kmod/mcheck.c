@@ -3,6 +3,7 @@
  * Machine checks that the machine survives. Their banks are the hypervisor's, and what it tells of
  * them goes into Linux' own log, where rasdaemon looks for it (tracepoint mce_record).
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/timekeeping.h>

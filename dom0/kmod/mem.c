@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Memory slots, and the page tables that the hypervisor promises for them. */
 #include "kmod.h"
+#include "memory.h"
 
 #define VALID_FLAGS (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
 

@@ -10,6 +10,7 @@
  * any more. Such pages count as dirty when the invalidation ends, and while it is in progress.
  */
 #include "kmod.h"
+#include "memory.h"
 
 /*
  * A TiB of small pages takes seconds, so between the steps of what is long the CPU is given back:

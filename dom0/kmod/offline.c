@@ -3,6 +3,7 @@
  * A CPU that root takes offline in dom0 is taken from guests as well: it leaves its pool, and comes
  * back to it when it comes online. Not for a sleep of the machine, which all of them sleep.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/cpu.h>

@@ -9,6 +9,7 @@
  *                  └── asleep: noted          │
  *   guest's access ──> EXIT_PIC, PIC_ASLEEP <─┘ ──> what was noted, PIC_LINE ──> awake
  */
+#include "irq.h"
 #include "kmod.h"
 
 #define LINES (2 * PIC_PINS)

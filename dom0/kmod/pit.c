@@ -3,6 +3,7 @@
  * A VM's 8254 is the hypervisor's (hv/guest/i8254.c); here is the timer that makes channel 0's
  * interrupt on GSI 0, which begins when the guest loads that channel.
  */
+#include "irq.h"
 #include "kmod.h"
 
 #include <linux/ktime.h>

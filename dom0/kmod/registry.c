@@ -3,6 +3,7 @@
  * Who is told what the hypervisor says in struct corbel_events: threads that wait for a vCPU to
  * stop, eventfds of doorbells that ring.
  */
+#include "dom0.h"
 #include "kmod.h"
 
 static struct corbel_events *events;

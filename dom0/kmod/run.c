@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* KVM_RUN: hand the vCPU to the hypervisor, sleep until it has stopped, deal with why. */
+#include "dom0.h"
+#include "hyperv.h"
+#include "irq.h"
 #include "kmod.h"
+#include "memory.h"
 #include "trace.h"
 
 #include <linux/sched/signal.h>

@@ -6,6 +6,7 @@
  */
 #include "abi_nested.h"
 #include "kmod.h"
+#include "memory.h"
 #include "trace.h"
 
 #define HSAVE_PA 0xc0010117u

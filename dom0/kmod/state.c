@@ -4,7 +4,9 @@
  * through the vCPU's data page in the layout of KVM's own structures.
  */
 #include "abi_nested.h"
+#include "hyperv.h"
 #include "kmod.h"
+#include "memory.h"
 
 #define MAX_CPUID    (PAGE_SIZE / sizeof(struct corbel_cpuid))
 #define MAX_MSRS     (PAGE_SIZE / sizeof(struct corbel_msr))

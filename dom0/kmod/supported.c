@@ -3,6 +3,7 @@
  * What /dev/kvm supports: CPUID, the MSRs that are saved, and those that tell of features. The
  * hypervisor's lists are fetched page by page.
  */
+#include "hyperv.h"
 #include "kmod.h"
 
 #define MAX_MSRS (PAGE_SIZE / sizeof(struct corbel_msr))

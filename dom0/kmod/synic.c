@@ -8,6 +8,8 @@
  * raises its interrupt itself, once, as Linux' and Windows' do, needs no thread, and its vCPU is
  * not stopped.
  */
+#include "hyperv.h"
+#include "irq.h"
 #include "kmod.h"
 
 #define MIN_PERIOD_NS 200000ull	   /* what a guest asks for must not keep dom0 busy */

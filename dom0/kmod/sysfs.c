@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What programs look for on a host of VMs: /sys/hypervisor, and svm or vmx in /proc/cpuinfo. */
+#include "dom0.h"
 #include "kmod.h"
 
 #include <linux/cpuhotplug.h>

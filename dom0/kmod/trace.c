@@ -3,6 +3,8 @@
  * What tracepoints tell of exits. Most of these the hypervisor serves alone; it has the vCPU stop
  * behind each while corbel_vcpu_page.trace is set, and nothing is paid for that otherwise.
  */
+#include "dom0.h"
+#include "irq.h"
 #include "kmod.h"
 
 #define CREATE_TRACE_POINTS

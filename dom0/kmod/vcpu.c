@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* vCPU file descriptors: life time, mmap, ioctls. */
+#include "dom0.h"
+#include "hyperv.h"
+#include "irq.h"
 #include "kmod.h"
+#include "memory.h"
 
 #include <linux/anon_inodes.h>
 #include <linux/delay.h>

@@ -5,6 +5,7 @@
  * memory types through. Here neither changes: the groups are only kept, so that all that KVM
  * refuses is refused.
  */
+#include "irq.h"
 #include "kmod.h"
 
 #include <linux/anon_inodes.h>

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* VM file descriptors: life time and ioctls. */
+#include "hyperv.h"
+#include "irq.h"
 #include "kmod.h"
+#include "memory.h"
 #include "trace.h"
 
 #include <linux/anon_inodes.h>

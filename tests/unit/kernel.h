@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What files of corbel.ko ask of Linux, for tests that include one of them: the same calls with the
- * same promises, on threads. It stands in for kmod.h. Locks are POSIX's, so that ThreadSanitizer
+ * same promises, on threads. It stands in for kmod.h and others. Locks are POSIX's, so that ThreadSanitizer
  * knows what they order; what is freed is freed, so that the sanitizers see who still uses it.
  */
 #ifndef TESTS_UNIT_KERNEL_H
 #define TESTS_UNIT_KERNEL_H
 
-#define KMOD_H /* instead of it */
+/* instead of them */
+#define KMOD_H
+#define KMOD_IRQ_H
+#define KMOD_MEMORY_H
+#define KMOD_DOM0_H
+#define KMOD_HYPERV_H
 
 #include <errno.h>
 #include <pthread.h>
