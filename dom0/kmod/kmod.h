@@ -21,8 +21,8 @@
  * event.c: the interrupt by which the hypervisor says "vCPU stopped" and "doorbell rang";
  * registry.c: whom that is for.
  *
- * Types are here, and what vm.c, vcpu.c, run.c, state.c and limits.c have for others; the rest is in
- * memory.h, irq.h, hyperv.h and dom0.h.
+ * Types are here, and what vm.c, vcpu.c, run.c, state.c and limits.c have for others; the rest is
+ * in memory.h, irq.h, hyperv.h and dom0.h.
  *
  * Locks, outermost first: vcpu->mutex, vm->share_lock | vm->hyperv.lock, vm->slots_lock | vm->lock,
  * (mm's locks), vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's

@@ -355,24 +355,6 @@ static s64 update_doorbell(struct vm *vm, u64 from)
 	return copy_in(from, &d, sizeof(d)) ?: doorbell_update(vm, &d);
 }
 
-static s64 promise_pages(struct vm *vm, u64 pages, u64 how)
-{
-	bool back = how == CORBEL_PROMISE_BACK;
-	s64 ret = 0;
-
-	if (how == CORBEL_PROMISE_NESTED)
-		return vm_promise_nested(vm, pages);
-	if (how > CORBEL_PROMISE_NEVERTHELESS || pages > (back ? vm->table_pages : PT_FN_END))
-		return -EINVAL;
-	if (back)
-		pool_retract(&vm->tables, pages);
-	else
-		ret = vm_promise_tables(vm, pages, how == CORBEL_PROMISE_NEVERTHELESS);
-	if (!ret)
-		vm->table_pages += back ? -pages : pages;
-	return ret;
-}
-
 static s64 filter_msrs(struct vm *vm, u64 exits, u64 from)
 {
 	struct corbel_msr_filter f = {0};
@@ -416,7 +398,7 @@ static s64 call_vm(struct vm *vm, u64 nr, const u64 *arg)
 		vm->bsp_apic_id = arg[1];
 		return 0;
 	case CORBEL_HC_PROMISE: /* pages, how */
-		return promise_pages(vm, arg[1], arg[2]);
+		return lend_promise(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP:
 		return map_many(vm, arg[1], arg[2]);
 	case CORBEL_HC_MAP_ONE:

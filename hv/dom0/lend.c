@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "hv/dom0/lend.h"
 #include "hv/cpu/smp.h"
+#include "hv/guest/shadow.h"
+#include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
 #include "hv/iommu/iommu.h"
 #include "hv/lib/log.h"
@@ -115,4 +117,32 @@ void lend_return_all(void)
 		give_block(pfn);
 	}
 	smp_flush_host();
+}
+
+/* To a vCPU of the VM, which is stopped. */
+static s64 promise_nested(const struct vm *vm, u64 number)
+{
+	struct vcpu *v = vcpu_by_number(number);
+
+	if (!v || v->vm != vm)
+		return -ENOENT;
+	return READ_ONCE(v->stopped) == VCPU_STOPPED ? shadow_promise(v) : -EBUSY;
+}
+
+s64 lend_promise(struct vm *vm, u64 pages, u64 how)
+{
+	bool back = how == CORBEL_PROMISE_BACK;
+	s64 ret = 0;
+
+	if (how == CORBEL_PROMISE_NESTED)
+		return promise_nested(vm, pages);
+	if (how > CORBEL_PROMISE_NEVERTHELESS || pages > (back ? vm->table_pages : PT_FN_END))
+		return -EINVAL;
+	if (back)
+		pool_retract(&vm->tables, pages);
+	else
+		ret = vm_promise_tables(vm, pages, how == CORBEL_PROMISE_NEVERTHELESS);
+	if (!ret)
+		vm->table_pages += back ? -pages : pages;
+	return ret;
 }

@@ -281,15 +281,6 @@ void vm_retract_apart(struct vm *vm, struct account *a, u64 pages)
 	vm->apart -= pages;
 }
 
-int vm_promise_nested(const struct vm *vm, u64 number)
-{
-	struct vcpu *v = vcpu_by_number(number);
-
-	if (!v || v->vm != vm)
-		return -ENOENT;
-	return READ_ONCE(v->stopped) == VCPU_STOPPED ? shadow_promise(v) : -EBUSY;
-}
-
 int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless)
 {
 	if (!has_quota(vm, pages))

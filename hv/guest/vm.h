@@ -151,8 +151,6 @@ int vm_promise_tables(struct vm *vm, u64 pages, bool nevertheless);
  */
 int vm_promise_apart(struct vm *vm, struct account *a, u64 pages);
 void vm_retract_apart(struct vm *vm, struct account *a, u64 pages);
-/* CORBEL_PROMISE_NESTED to a vCPU of it. -ENOENT, -EBUSY: it runs; else as shadow_promise() */
-int vm_promise_nested(const struct vm *vm, u64 number);
 /* Frames of dom0's that are mapped into it */
 static inline u64 vm_mapped(const struct vm *vm)
 {

@@ -8,7 +8,7 @@
 #define IDLE_ASK_US 250 /* how often an idle CPU looks for one where units wait */
 #define CORE_ASK_MS 50	/* how often a CPU of a core that runs only one group does */
 /* of those that caps park, or let go: then interrupts have a chance */
-#define AT_ONCE 32
+#define LOOKED_AT 32
 
 static u64 soon_after(u64 now)
 {
@@ -49,7 +49,7 @@ static void unpark_due(struct sched_cpu *sc, u64 now)
 		sc->to_look = sc->parked.count;
 		sc->others_at = SCHED_NEVER;
 	}
-	for (u32 n = 0; n < AT_ONCE && sc->to_look && sc->parked.head; n++, sc->to_look--) {
+	for (u32 n = 0; n < LOOKED_AT && sc->to_look && sc->parked.head; n++, sc->to_look--) {
 		struct sched_unit *u = sc->parked.head;
 
 		queue_remove(&sc->parked, u);
@@ -230,7 +230,7 @@ static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, 
 				    u64 now)
 {
 	const struct sched_unit *preferred = u;
-	u32 more = AT_ONCE;
+	u32 more = LOOKED_AT;
 
 	while ((!u && more) || unlikely(sc->core)) {
 		struct sched_unit *first = place_first(sc);
@@ -310,9 +310,11 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 	at = MIN(at, sc->unpark_at);
 	if (sc->curr)
 		at = MIN(at, cap_ask_at(sc->curr, now));
-	if (!sc->curr && sc->rq.queue.count)
-		at = MIN(at, unlikely(sc->core) ? smt_ask_at(sc, now) : soon_after(now));
-	return at;
+	if (sc->curr || !sc->rq.queue.count)
+		return at;
+	if (unlikely(sc->core))
+		return MIN(at, smt_ask_at(sc, now));
+	return MIN(at, soon_after(now));
 }
 
 /* The unit that ran goes on, or waits, and another one starts; NULL: none. */

@@ -12,7 +12,7 @@
 _Static_assert(SEAT_WHOLE < BIT(20), "size_of()");
 
 /* In two parts none is less. */
-#define LEAST_PART (SEAT_WHOLE / 50)
+#define LEAST_SEAT (SEAT_WHOLE / 50)
 
 static u32 taken[MAX_CPUS];
 static u32 parts[MAX_CPUS]; /* of seats on two CPUs */
@@ -220,9 +220,9 @@ static bool share_seat(struct sched_unit *u, u32 need, u32 cpu, u32 next)
 	u32 room = room_of(cpu) - taken[cpu], here = need;
 
 	if (need > room) {
-		if (MIN(room, need / 2) < LEAST_PART || next == MAX_CPUS)
+		if (MIN(room, need / 2) < LEAST_SEAT || next == MAX_CPUS)
 			return false;
-		here = MIN(room, need - LEAST_PART);
+		here = MIN(room, need - LEAST_SEAT);
 		if (need - here > room_of(next))
 			return false;
 	}

@@ -14,6 +14,11 @@
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"
 
+static u32 pins12(struct vcpu *v)
+{
+	return vmx_get12(v, VMCS_PIN_CONTROLS);
+}
+
 static void close_windows(struct vcpu *v)
 {
 	hvm->want_window(v, HVM_INJ_IRQ, false);
@@ -372,7 +377,7 @@ static void finish_exit(struct vcpu *v)
 		v->complete = finish_exit;
 		return;
 	}
-	if (vmx_get12(v, VMCS_PIN_CONTROLS) & PIN_VNMI || reason & EXIT_ENTRY_FAILED)
+	if (pins12(v) & PIN_VNMI || reason & EXIT_ENTRY_FAILED)
 		v->nmi_masked = n->nmis_masked;
 	v->nmi_masked |= nmi;
 	vmx_nested_end(v);
@@ -515,19 +520,11 @@ bool vmx_nested_wants_db(struct vcpu *v)
 	return !v->debug.control && vmcs12_wants_exception(&vmx_nested(v)->vmcs12, VEC_DB, 0);
 }
 
-static bool nmi_exits(struct vcpu *v)
-{
-	return vmx_get12(v, VMCS_PIN_CONTROLS) & PIN_NMI;
-}
-
-static bool irq_exits(struct vcpu *v)
-{
-	return vmx_get12(v, VMCS_PIN_CONTROLS) & PIN_EXT_INTR;
-}
-
 bool vmx_nested_takes(struct vcpu *v, enum hvm_event_kind k)
 {
-	return k == HVM_INJ_NMI ? nmi_exits(v) : k == HVM_INJ_IRQ && irq_exits(v);
+	if (k == HVM_INJ_NMI)
+		return pins12(v) & PIN_NMI;
+	return k == HVM_INJ_IRQ && pins12(v) & PIN_EXT_INTR;
 }
 
 bool vmx_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
@@ -573,30 +570,31 @@ static bool leave_by_irq(struct vcpu *v)
 	/* the VMM's own cannot be acknowledged here: it waits for another exit */
 	if (vector < 0 && (ack || !(lapic_extint_pending(v) || v->want_irq_window)))
 		return false;
-	if (ack)
+	if (ack) {
 		intr = hvm_event(HVM_INJ_IRQ, vector, false);
-	if (ack && v->user_irq >= 0)
+		if (v->user_irq < 0)
+			lapic_accept(v, vector);
 		v->user_irq = -1;
-	else if (ack)
-		lapic_accept(v, vector);
+	}
 	vmx_nested_leave(v, EXIT_EXT_INTR, 0, intr, 0);
 	return true;
 }
 
 bool vmx_nested_event(struct vcpu *v)
 {
-	bool masked =
-	    vmx_get12(v, VMCS_PIN_CONTROLS) & PIN_VNMI ? vmx_nested(v)->nmis_masked : v->nmi_masked;
+	bool masked = v->nmi_masked;
 
+	if (pins12(v) & PIN_VNMI)
+		masked = vmx_nested(v)->nmis_masked;
 	if (v->exception.pending)
 		return leave_by_exception(v);
 	if (vmx_nested(v)->inject) /* goes in first */
 		return false;
-	if (v->nmi_pending && nmi_exits(v) && !masked) {
+	if (v->nmi_pending && pins12(v) & PIN_NMI && !masked) {
 		v->nmi_pending = false;
 		vmx_nested_leave(v, EXIT_EXCEPTION_NMI, 0, hvm_event(HVM_INJ_NMI, VEC_NMI, false),
 				 0);
 		return true;
 	}
-	return irq_exits(v) && leave_by_irq(v);
+	return pins12(v) & PIN_EXT_INTR && leave_by_irq(v);
 }

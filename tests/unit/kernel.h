@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What files of corbel.ko ask of Linux, for tests that include one of them: the same calls with the
- * same promises, on threads. It stands in for kmod.h and others. Locks are POSIX's, so that ThreadSanitizer
- * knows what they order; what is freed is freed, so that the sanitizers see who still uses it.
+ * same promises, on threads. It stands in for kmod.h and others. Locks are POSIX's, so that
+ * ThreadSanitizer knows what they order; what is freed is freed, so that the sanitizers see who
+ * still uses it.
  */
 #ifndef TESTS_UNIT_KERNEL_H
 #define TESTS_UNIT_KERNEL_H
