@@ -14,7 +14,7 @@
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"
 
-static u32 pins12(struct vcpu *v)
+static u32 pin_controls12(struct vcpu *v)
 {
 	return vmx_get12(v, VMCS_PIN_CONTROLS);
 }
@@ -377,7 +377,7 @@ static void finish_exit(struct vcpu *v)
 		v->complete = finish_exit;
 		return;
 	}
-	if (pins12(v) & PIN_VNMI || reason & EXIT_ENTRY_FAILED)
+	if (pin_controls12(v) & PIN_VNMI || reason & EXIT_ENTRY_FAILED)
 		v->nmi_masked = n->nmis_masked;
 	v->nmi_masked |= nmi;
 	vmx_nested_end(v);
@@ -523,8 +523,8 @@ bool vmx_nested_wants_db(struct vcpu *v)
 bool vmx_nested_takes(struct vcpu *v, enum hvm_event_kind k)
 {
 	if (k == HVM_INJ_NMI)
-		return pins12(v) & PIN_NMI;
-	return k == HVM_INJ_IRQ && pins12(v) & PIN_EXT_INTR;
+		return pin_controls12(v) & PIN_NMI;
+	return k == HVM_INJ_IRQ && pin_controls12(v) & PIN_EXT_INTR;
 }
 
 bool vmx_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
@@ -584,17 +584,17 @@ bool vmx_nested_event(struct vcpu *v)
 {
 	bool masked = v->nmi_masked;
 
-	if (pins12(v) & PIN_VNMI)
+	if (pin_controls12(v) & PIN_VNMI)
 		masked = vmx_nested(v)->nmis_masked;
 	if (v->exception.pending)
 		return leave_by_exception(v);
 	if (vmx_nested(v)->inject) /* goes in first */
 		return false;
-	if (v->nmi_pending && pins12(v) & PIN_NMI && !masked) {
+	if (v->nmi_pending && pin_controls12(v) & PIN_NMI && !masked) {
 		v->nmi_pending = false;
 		vmx_nested_leave(v, EXIT_EXCEPTION_NMI, 0, hvm_event(HVM_INJ_NMI, VEC_NMI, false),
 				 0);
 		return true;
 	}
-	return pins12(v) & PIN_EXT_INTR && leave_by_irq(v);
+	return pin_controls12(v) & PIN_EXT_INTR && leave_by_irq(v);
 }
