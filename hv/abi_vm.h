@@ -75,6 +75,7 @@ enum corbel_pic_call {
 	CORBEL_PIT_ON,	   /* at port 0x61, too? The VM has an 8254, in a state to be set */
 	CORBEL_PIT_PERIOD, /* -> 2 * ns until channel 0's interrupt, or 0; + 1: again and again */
 	CORBEL_PIT_GET,	   /* word -> that of struct corbel_pit, 0..19 */
+	CORBEL_PIT_AGE,	   /* channel -> ns since its count was loaded; the time in GET is ours */
 	CORBEL_PIT_SET,	   /* word, value -> value; counting begins anew */
 };
 /* What PIC_LINE says of the line: */

@@ -154,6 +154,10 @@ void cb_pit_get(struct cb_pit *p, struct kvm_pit_state2 *s)
 	memcpy(s, &p->early, sizeof(p->early));
 	for (i = 0; p->there && i < WORDS; i++)
 		word[i] = HC3(PIC, p->vm->id, CORBEL_PIT_GET, i);
+	/* VMMs that have the speaker reckon with CLOCK_MONOTONIC, as KVM does. */
+	for (i = 0; p->there && i < 3; i++)
+		s->channels[i].count_load_time =
+		    ktime_get_ns() - HC3(PIC, p->vm->id, CORBEL_PIT_AGE, i);
 	mutex_unlock(&p->mutex);
 }
 

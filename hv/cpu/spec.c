@@ -346,10 +346,12 @@ void spec_set(u64 ctrl)
 	wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = ctrl);
 }
 
-void spec_leave_nested(void)
+void spec_leave_nested(u64 owner)
 {
-	if (spec.nested)
-		wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
+	if (!spec.nested)
+		return;
+	wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
+	this_cpu()->spec_trained = owner;
 }
 
 void spec_switch(u64 owner)

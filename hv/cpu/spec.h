@@ -95,7 +95,10 @@ int spec_init_cpu(void);
 void spec_set(u64 ctrl);
 /* The same of VIRT_SPEC_CTRL's SSBD. */
 void spec_set_ssbd(bool on);
-/* A guest that has IBRS follows its own guest: to the CPU the two are one. */
-void spec_leave_nested(void);
+/*
+ * A guest that has IBRS, of this owner, follows its own guest, which came here by spec_switch() or
+ * not: to the CPU the two are one.
+ */
+void spec_leave_nested(u64 owner);
 /* A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. */
 void spec_switch(u64 owner);

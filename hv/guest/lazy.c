@@ -69,6 +69,17 @@ void drs_to_hw(const struct vcpu *v)
 #undef X
 }
 
+/*
+ * Who trains this CPU while the vCPU is here: a guest with IBRS is not to follow its own guest, nor
+ * another vCPU's, also where that has left guest mode on another CPU.
+ */
+static u64 trainer_of(const struct vcpu *v)
+{
+	if (spec.nested && v->guest_mode && v->rights.spec_ctrl & SPEC_CTRL_IBRS)
+		return BIT(63) | v->number;
+	return v->vm->owner;
+}
+
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 {
 	pmu_save(v);
@@ -79,6 +90,8 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 #undef X
 	}
 	take_fpu(v);
+	if (unlikely(v->guest_mode))
+		c->spec_trained = trainer_of(v);
 	c->loaded = NULL;
 	if (unlikely(READ_ONCE(v->posting.on)))
 		posting_put(v);
@@ -114,7 +127,7 @@ void vcpu_load(struct vcpu *v)
 	if (unlikely(v->ssbd != c->ssbd))
 		spec_set_ssbd(v->ssbd);
 	if (unlikely(spec.ibpb || spec.l1d))
-		spec_switch(v->vm->owner);
+		spec_switch(trainer_of(v));
 	hvm->load(v);
 	c->loaded = v;
 	c->switches++;

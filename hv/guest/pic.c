@@ -360,8 +360,10 @@ static s64 call_pit(struct pic *p, const u64 *arg)
 		ns = i8254_period_ns(&p->pit, &periodic);
 		return ns ? ns << 1 | periodic : 0;
 	}
-	if (arg[2] >= sizeof(p->pit) / sizeof(word))
+	if (arg[2] >= sizeof(p->pit) / sizeof(word) || (arg[1] == CORBEL_PIT_AGE && arg[2] > 2))
 		return -EINVAL;
+	if (arg[1] == CORBEL_PIT_AGE)
+		return MAX(now_ns() - p->pit.ch[arg[2]].count_load_time, 0ll);
 	at = (u8 *)&p->pit + arg[2] * sizeof(word);
 	if (arg[1] == CORBEL_PIT_GET) {
 		memcpy(&word, at, sizeof(word));

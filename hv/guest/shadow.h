@@ -17,6 +17,7 @@
 #include "hv/cpu/spec.h"
 #include "hv/mm/mm.h"
 #include "hv/guest/vcpu.h"
+#include "hv/guest/vm.h"
 #include "hv/mm/pt.h"
 
 /* Page tables that a vCPU has at most for the nested guest it runs. */
@@ -51,7 +52,7 @@ void shadow_destroy(struct vcpu *v);
 static inline void shadow_end_guest_mode(struct vcpu *v)
 {
 	if (v->guest_mode && v->rights.spec_ctrl & SPEC_CTRL_IBRS)
-		spec_leave_nested();
+		spec_leave_nested(v->vm->owner);
 	v->guest_mode = v->nested_paging = false;
 	v->nested_tsc = 0;
 }

@@ -261,7 +261,7 @@ static struct sched_unit *choose_next(struct sched_cpu *sc, struct sched_unit *u
 	inherits = u && u == preferred && now < sc->slice_end;
 	if (!u || u != preferred)
 		sc->giver = NULL;
-	if (!u && sc->parked.count) {
+	if (!u && sc->parked.count && !sc->rq.queue.count) {
 		u = cap_take_parked(&sc->parked, now);
 		if (u)
 			sc->policy->arrive(&sc->rq, u);

@@ -27,7 +27,7 @@ def run(m, what):
 
 
 def machine(label, hv):
-    return Machine(label, mem='1G', hv=hv, extra=['-drive', f'file={build_file("kvm-tests.cpio")},format=raw,if=virtio,readonly=on'])
+    return Machine(label, mem='2G', hv=hv, extra=['-drive', f'file={build_file("kvm-tests.cpio")},format=raw,if=virtio,readonly=on'])
 
 
 def on():

@@ -39,8 +39,11 @@ void spec_set(u64 ctrl)
 {
 }
 
+static u64 trainer;
+
 void spec_switch(u64 owner)
 {
+	trainer = owner;
 }
 
 /* Where the upper halves of ZMM are. */
@@ -228,8 +231,33 @@ static void test_ssbd(void)
 	vcpu_put(&first);
 }
 
+static void test_training(void)
+{
+	const u64 nested = BIT(63) | 5;
+
+	reset();
+	spec.ibpb = spec.nested = true;
+	vm.owner = 7;
+	first.number = 5;
+	first.rights.spec_ctrl = SPEC_CTRL_IBRS;
+	vcpu_load(&first);
+	CHECK(trainer == 7, "all vCPUs of a VM train a CPU for one another,");
+	first.guest_mode = true;
+	vcpu_put(&first);
+	CHECK(this_cpu()->spec_trained == nested, "but not one that has left as a nested guest");
+	vcpu_load(&second);
+	CHECK(trainer == 7, "whom the next of its VM does not follow");
+	vcpu_load(&first);
+	CHECK(trainer == nested, "nor does it follow that");
+	first.rights.spec_ctrl = 0;
+	vcpu_put(&first);
+	CHECK(this_cpu()->spec_trained == 7, "where its host has IBRS");
+	spec = (struct spec_plan){0};
+}
+
 int main(void)
 {
+	test_training();
 	test_switch();
 	test_ssbd();
 	test_zmm();

@@ -392,7 +392,7 @@ static void test_cr0(void)
 
 static u32 forgotten;
 
-void spec_leave_nested(void)
+void spec_leave_nested(u64 owner)
 {
 	forgotten++;
 }

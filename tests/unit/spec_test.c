@@ -476,7 +476,7 @@ static void test_switch(void)
 	spec_set(0);
 	spec_switch(0);
 	spec_switch(2);
-	spec_leave_nested();
+	spec_leave_nested(2);
 	CHECK(!faults, "a CPU that has none of the MSRs: none is written");
 	here.spec_ctrl = 5;
 	spec_set(5);

@@ -258,6 +258,14 @@ static void see_ticks(struct vm *v)
 	check(s > 0.45 && s < 2, "at 100 Hz (%.2f s)", s);
 }
 
+static __s64 monotonic_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
 GUEST(pit_goes_on, "xor %cx, %cx\n" PIC_INIT(0xfe) "sti; 1: hlt; jmp 1b");
 
 static void test_pit(void)
@@ -265,13 +273,18 @@ static void test_pit(void)
 	struct vm v = start(FULL_CHIP);
 	struct kvm_pit_config c = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	struct kvm_pit_state2 s = {};
+	__s64 began;
 
 	LOAD(v, pit_wait);
 	check(!ioctl(v.fd, KVM_CREATE_PIT2, &c), "a PIT can be made");
+	began = monotonic_ns();
 	see_ticks(&v);
 	check(!ioctl(v.fd, KVM_GET_PIT2, &s) && s.channels[0].mode == 2 &&
 		  s.channels[0].count == 11932 && s.channels[1].mode == 0xff,
 	      "its state is what the guest has made of it");
+	check(s.channels[0].count_load_time > began &&
+		  s.channels[0].count_load_time < monotonic_ns() - 450000000,
+	      "the time when it loaded its count is CLOCK_MONOTONIC's");
 	end(&v);
 	v = start(FULL_CHIP);
 	LOAD(v, pit_goes_on);
