@@ -25,9 +25,9 @@
  * in memory.h, irq.h, hyperv.h and dom0.h.
  *
  * Locks, outermost first: vcpu->mutex, vm->share_lock | vm->hyperv.lock, vm->slots_lock | vm->lock,
- * (mm's locks), vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids, registry.c's
- * doorbells_lock, vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock, vm->irq_lock.
- * Hypercalls never sleep and may be made under any of them.
+ * pit->mutex, (mm's locks), vm->mmu_lock; limits.c's accounts_lock, ioeventfd.c's doorbell_ids,
+ * registry.c's doorbells_lock, vm->zones_lock, eventfd's lock, vm->irqfds_lock, pit->lock,
+ * vm->irq_lock. Hypercalls never sleep and may be made under any of them.
  *
  * A vCPU is runnable in the hypervisor only while a thread is inside KVM_RUN. So whoever holds
  * vcpu->mutex elsewhere may read and change its state.

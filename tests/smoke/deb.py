@@ -265,6 +265,9 @@ def efi_image():
             r = hooked(which, f'KEY={there}/none CERT={there}/pem\n')
             ok(r.returncode == 0 and re.fullmatch(r'.*/none: not there.*is as it was.*\n', r.stdout) and open(out, 'rb').read() == image,
                f'image: a failure of the {which} is told in a line, and is none of the package manager', r.stdout)
+            r = hooked(which, key + f'TMPDIR={there}/none\n')
+            ok(r.returncode == 0 and re.search(r'cannot be put together in .*/none; .*is as it was.*call corbel-efi-image\n$', r.stdout) and open(out, 'rb').read() == image,
+               f'image: where it cannot be put together the {which} says so, and the old one stays', r.stdout)
             os.symlink('/dev/full', f'{out}.new')
             r = hooked(which, key)
             ok(r.returncode == 0 and re.fullmatch(r'.*: No space left on device; .*room for \d+ MiB beside the old one; .*is as it was.*call corbel-efi-image\n', r.stdout) and open(out, 'rb').read() == image,
