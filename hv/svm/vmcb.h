@@ -25,9 +25,11 @@
 #define SVM_INT3_INVLPG BIT(25)
 #define SVM_INT3_PORTS	BIT(27) /* as its map says; likewise */
 #define SVM_INT3_MSRS	BIT(28)
+#define SVM_INT3_FERR	BIT(30) /* it stands still for an x87 error, until an interrupt */
 #define SVM_INT3_ALLOWED                                                                           \
 	(SVM_INT3_SMI | SVM_INT3_VINTR | SVM_INT3_TABLES | SVM_INT3_RDTSC | SVM_INT3_FLAGS |       \
-	 SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE | SVM_INT3_INVLPG)
+	 SVM_INT3_RSM | SVM_INT3_IRET | SVM_INT3_INT_N | SVM_INT3_PAUSE | SVM_INT3_INVLPG |        \
+	 SVM_INT3_FERR)
 
 /* Word 4, offset 0x010: instructions; the bits above are later CPUs' and are not used. */
 #define SVM_INT4_ALL	 GENMASK(13, 0)

@@ -128,7 +128,7 @@ static void test_intercepts(void)
 	CHECK(m->dr_read == 0 && m->dr_write == 0, "debug registers: none");
 	CHECK(m->exceptions == (BIT(1) | BIT(6) | BIT(17) | BIT(18)),
 	      "exceptions: #DB, #UD, #AC, #MC");
-	CHECK(m->int3 == 0xfd44802b, "word 3: INTR, NMI, INIT, CR0, RDPMC, CPUID, INVD, HLT, "
+	CHECK(m->int3 == 0xbd44802b, "word 3: INTR, NMI, INIT, CR0, RDPMC, CPUID, INVD, HLT, "
 				     "INVLPGA, ports, MSRs, task switches, freeze, shutdown");
 	CHECK(m->int4 == 0x7e7f,
 	      "word 4: VMRUN and its like, SKINIT, WBINVD, MONITOR, MWAIT, XSETBV, RDPRU");
@@ -146,7 +146,7 @@ static void test_intercepts(void)
 	pause_count = SPIN_COUNT;
 	pause_threshold = SPIN_THRESHOLD;
 	m = fresh(false);
-	CHECK(m->int3 == (0xfd44802b | BIT(23)) && m->pause_count == 3000 &&
+	CHECK(m->int3 == (0xbd44802b | BIT(23)) && m->pause_count == 3000 &&
 		  m->pause_threshold == 128,
 	      "with a filter PAUSE exits, too");
 	pause_count = pause_threshold = 0;
@@ -157,26 +157,26 @@ static void test_intercepts(void)
 	vm.sched.runnable = 2;
 	vcpu.sched.group = &vm.sched;
 	svm_load(&vcpu);
-	CHECK(m->int3 == (0xfd44802b | BIT(23)), "but where another of the VM waits for a CPU");
+	CHECK(m->int3 == (0xbd44802b | BIT(23)), "but where another of the VM waits for a CPU");
 	guest = spins;
 	run();
-	CHECK(m->int3 == (0xfd44802b | BIT(23)), "as long as it does");
+	CHECK(m->int3 == (0xbd44802b | BIT(23)), "as long as it does");
 	others_wait = false;
 	run();
-	CHECK(m->int3 == 0xfd44802b, "and no longer");
+	CHECK(m->int3 == 0xbd44802b, "and no longer");
 	m->int3 |= BIT(23);
 	vm.sched.runnable = 1;
 	svm_put(&vcpu);
 	svm_load(&vcpu);
-	CHECK(m->int3 == 0xfd44802b, "nor when it comes to a CPU alone");
+	CHECK(m->int3 == 0xbd44802b, "nor when it comes to a CPU alone");
 	pause_exits = false;
 	quirks = BIT(QUIRK_SMI);
 	m = fresh(false);
-	CHECK(m->int3 == (0xfd44802b | BIT(2)),
+	CHECK(m->int3 == (0xbd44802b | BIT(2)),
 	      "where SMIs would be served in the guest, they exit");
 	quirks = 0;
 	m = fresh(true);
-	CHECK(m->int4 == (0x7e7f & ~BIT(9)) && m->int3 == 0xfd44802b, "dom0's: WBINVD does not");
+	CHECK(m->int4 == (0x7e7f & ~BIT(9)) && m->int3 == 0xbd44802b, "dom0's: WBINVD does not");
 }
 
 static u32 kept3, kept4;
@@ -195,19 +195,19 @@ static void test_waiting(void)
 {
 	pause_count = SPIN_COUNT;
 	keep_exits(CORBEL_VM_HLT);
-	CHECK(kept3 == (0xfd44802b ^ BIT(24) ^ BIT(23)) && kept4 == 0x7e7f,
+	CHECK(kept3 == (0xbd44802b ^ BIT(24) ^ BIT(23)) && kept4 == 0x7e7f,
 	      "HLT does not exit where the VM was made so");
 	keep_exits(CORBEL_VM_MWAIT);
-	CHECK(kept3 == (0xfd44802b ^ BIT(23)) && kept4 == (0x7e7f & ~GENMASK(12, 10)),
+	CHECK(kept3 == (0xbd44802b ^ BIT(23)) && kept4 == (0x7e7f & ~GENMASK(12, 10)),
 	      "or MONITOR and MWAIT");
 	keep_exits(CORBEL_VM_PAUSE | CORBEL_VM_LAPIC | CORBEL_VM_CSTATE);
-	CHECK(kept3 == 0xfd44802b && kept4 == 0x7e7f, "or loops of PAUSE, and nothing else");
+	CHECK(kept3 == 0xbd44802b && kept4 == 0x7e7f, "or loops of PAUSE, and nothing else");
 	pause_count = 0;
 	pause_exits = others_wait = true;
 	keep_exits(CORBEL_VM_PAUSE);
 	guest = spins;
 	run();
-	CHECK(hardware.int3 == 0xfd44802b, "nor does one without a filter, when others wait");
+	CHECK(hardware.int3 == 0xbd44802b, "nor does one without a filter, when others wait");
 	pause_exits = others_wait = false;
 }
 
