@@ -89,9 +89,9 @@ static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
 		EACH_ADDRESS_DR(X)
 #undef X
 	}
-	take_fpu(v);
 	if (unlikely(v->guest_mode))
 		c->spec_trained = trainer_of(v);
+	take_fpu(v);
 	c->loaded = NULL;
 	if (unlikely(READ_ONCE(v->posting.on)))
 		posting_put(v);

@@ -360,10 +360,12 @@ static s64 call_pit(struct pic *p, const u64 *arg)
 		ns = i8254_period_ns(&p->pit, &periodic);
 		return ns ? ns << 1 | periodic : 0;
 	}
-	if (arg[2] >= sizeof(p->pit) / sizeof(word) || (arg[1] == CORBEL_PIT_AGE && arg[2] > 2))
-		return -EINVAL;
-	if (arg[1] == CORBEL_PIT_AGE)
+	if (arg[1] == CORBEL_PIT_AGE && arg[2] < 3)
 		return MAX(now_ns() - p->pit.ch[arg[2]].count_load_time, 0ll);
+	if (arg[1] == CORBEL_PIT_AGE)
+		return -EINVAL;
+	if (arg[2] >= sizeof(p->pit) / sizeof(word))
+		return -EINVAL;
 	at = (u8 *)&p->pit + arg[2] * sizeof(word);
 	if (arg[1] == CORBEL_PIT_GET) {
 		memcpy(&word, at, sizeof(word));

@@ -339,8 +339,8 @@ def linux_calls():
         after = vcpus(m, 'g1')
         ok([v['cpus'] for v in after] == ['0'] * last + ['1'] and [v['cap'] for v in after] == [0] * last + [60],
            'corbel vcpu-pin, and sched of one vCPU: it is that one', after)
-        m.out_of(f'corbel vcpu-pin g1 all 0-1; corbel sched g1 --vcpu {last} --cap 0')
-        ok(all(v['cpus'] in ('all', '0-1') for v in vcpus(m, 'g1')), 'corbel vcpu-pin all: they may run on all CPUs again', vcpus(m, 'g1'))
+        m.out_of(f'corbel vcpu-pin g1 all 1; corbel sched g1 --vcpu {last} --cap 0')
+        ok(all((v['cpus'], v['cap']) == ('1', 0) for v in vcpus(m, 'g1')), 'corbel vcpu-pin all: it is all of them', vcpus(m, 'g1'))
 
         # what it has run beyond the cap when that was set may be charged for a while
         m.out_of('corbel sched g1 --cap 150 --weight 2048')

@@ -365,6 +365,8 @@ static void test_pit(void)
 	clock_ns = 1000000;
 	word = in(0x40);
 	CHECK((word | in(0x40) << 8) == 11932 - 1193 && !told, "it is read as time passes");
+	CHECK(call(CORBEL_PIT_AGE, 0, 0, 0) == 1000000 && call(CORBEL_PIT_AGE, 3, 0, 0) == -EINVAL,
+	      "how long ago it was loaded is told, of three channels");
 	CHECK(!(in(0x61) & 2), "port 0x61 is read");
 	out(0x61, 3);
 	CHECK(in(0x61) & 2 && !told, "and written");
