@@ -38,7 +38,10 @@ static void unpark_unit(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	bool stays = sc->loaded == u || READ_ONCE(u->budget.split);
 	u32 cpu = stays ? sc->index : place_choose(u);
 
-	cpu == sc->index ? (void)here_enqueue(sc, u, now) : place_send(u, cpu);
+	if (cpu == sc->index)
+		here_enqueue(sc, u, now);
+	else
+		place_send(u, cpu);
 }
 
 static void unpark_due(struct sched_cpu *sc, u64 now)
