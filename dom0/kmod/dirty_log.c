@@ -9,7 +9,8 @@
 
 /*
  * HC_DIRTY; under slots_lock. Where a large page must become small ones it takes tables: when the
- * VM has used up all that it was promised, what was mapped is forgotten, and counts as dirty.
+ * VM has used up all that it was promised, or a page has gone as a whole for that reason, what was
+ * mapped is forgotten, and counts as dirty.
  */
 static long call_dirty(struct cb_vm *vm, u64 gfn, u64 n, u64 to, u32 flags)
 {

@@ -135,6 +135,7 @@ static u64 unmap_locked(struct p2m *p, u64 gfn, u64 count)
 		u64 first = gfn, span = whole_page(p, &first);
 
 		done = pt_unmap(&p->pt, first, span, UNMAP_BUDGET, &flush, put, p);
+		p->torn = true;
 		BUG_ON(done != (s64)span);
 		done = (s64)MIN(count, first + span - gfn);
 	}
@@ -328,7 +329,8 @@ s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count)
 s64 p2m_dirty_read(struct p2m *p, u64 gfn, u64 count, u64 *bitmap, bool clear)
 {
 	const struct pt_change *c = clear ? log_start(p) : &log_look;
-	s64 done = change_range(p, gfn, count, c, bitmap);
+	bool torn = __atomic_exchange_n(&p->torn, false, __ATOMIC_ACQ_REL);
+	s64 done = torn ? -ENOMEM : change_range(p, gfn, count, c, bitmap);
 
 	if (done <= 0 || (u64)done == count)
 		return done;

@@ -43,6 +43,7 @@ struct p2m {
 	u64 *runs;
 	u32 runs_nr;
 	bool starved;  /* a page could not be split: the next p2m_map() says -ENOMEM */
+	bool torn;     /* more than was asked for has been unmapped: p2m_dirty_read() says so */
 	u64 destroyed; /* gfns p2m_destroy() has done: its caller's alone */
 };
 
@@ -96,8 +97,9 @@ u64 p2m_gfn_end(void);
  * is set: so it is when the page is mapped, clearing it is what starts the log, and the CPU sets it
  * again. Otherwise such pages are protected and marked PT_LOG, the first write makes them writable
  * again, and "writable" means dirty. Large pages are protected in either case and split at the
- * first write. What p2m_unmap() removes, the caller has to count as dirty itself. -ENOMEM: no
- * memory to split a large page at the border of the range.
+ * first write. What p2m_unmap() is asked to remove the caller has to count as dirty itself; where a
+ * large page has gone as a whole, more was, and the next p2m_dirty_read() is -ENOMEM. Else that is:
+ * no memory to split a large page at the border of the range.
  */
 s64 p2m_dirty_start(struct p2m *p, u64 gfn, u64 count);
 s64 p2m_dirty_stop(struct p2m *p, u64 gfn, u64 count);

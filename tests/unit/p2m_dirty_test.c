@@ -116,6 +116,10 @@ static void test_dirty_basic(const struct pt_format *fmt)
 	CHECK(cpu_write(0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 &&
 		  map[0] == ~0ull && map[7] == ~0ull,
 	      "a write without memory to split makes the whole large page dirty");
+	CHECK(p2m_unmap(&guest.p2m, 0x220, 1) == 1 && !guest.p2m.mapped &&
+		  p2m_dirty_read(&guest.p2m, 0x200, 512, map, true) == -ENOMEM,
+	      "that all of it goes, where one of its pages was to, is told: it was dirty");
+	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 512, map, true) == 512, "once");
 	leave_all(&guest.acct);
 	CHECK(destroy_guest(), "nothing is left behind");
 	at_flush = NULL;
