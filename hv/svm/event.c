@@ -66,7 +66,7 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 
 	/* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
 	if (k == HVM_INJ_NMI) {
-		s->nmi_step = (s->watch & (WATCH_IRET | WATCH_INJECT)) == WATCH_IRET;
+		s->nmi_step = s->watch & WATCH_IRET;
 	} else if (unlikely(s->watch & (WATCH_NESTED | WATCH_NO_GIF))) {
 		svm_nested_window(v, on);
 	} else if (on) {

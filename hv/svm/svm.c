@@ -214,6 +214,7 @@ void svm_mask_nmi(struct vcpu *v, bool masked)
 	struct svm_vcpu *s = svm_of(v);
 
 	v->nmi_masked = masked;
+	s->nmi_step = false;
 	s->watch &= ~(WATCH_NMI | WATCH_IRET);
 	s->vmcb->int3 &= ~SVM_INT3_IRET;
 	if (masked) {
@@ -391,9 +392,13 @@ static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *
 static void run_with_nmi(struct vcpu *v, struct vm_exit *x, bool nested)
 {
 	struct svm_vcpu *s = svm_of(v);
-	bool step = s->nmi_step;
 	u64 before = v->rflags;
+	bool step;
 
+	/* The handler of what is injected comes before the IRET, and its own opens NMIs as well. */
+	if (s->watch & WATCH_INJECT)
+		svm_mask_nmi(v, true);
+	step = s->nmi_step;
 	s->nmi_step = false;
 	if (step)
 		v->rflags |= RFLAGS_TF;

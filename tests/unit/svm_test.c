@@ -413,6 +413,53 @@ static void past_iret(struct vmcb *m)
 	m->rip = 0x2000;
 }
 
+static u64 flags_seen;
+
+static void look_at_flags(struct vmcb *m)
+{
+	flags_seen = m->rflags;
+	m->rip = 0x4000;
+}
+
+/*
+ * An NMI waits for an IRET that is reached, by a step that nobody is to see: flags are pushed where
+ * something is injected meanwhile.
+ */
+static void test_nmi_step(void)
+{
+	struct vmcb *m = fresh(false);
+
+	svm_mask_nmi(&vcpu, true);
+	guest = at_iret;
+	run();
+	svm_want_window(&vcpu, HVM_INJ_NMI, true);
+	svm_inject(&vcpu, HVM_INJ_IRQ, 0x40, false, 0);
+	guest = look_at_flags;
+	run();
+	CHECK(!(flags_seen & RFLAGS_TF), "an interrupt is not injected with the step's flag");
+	CHECK(!svm_can_inject(&vcpu, HVM_INJ_NMI) && m->int3 & SVM_INT3_IRET,
+	      "its handler is not what is behind the IRET: that has not been executed");
+	vcpu.rip = 0x1000;
+	guest = at_iret;
+	run();
+	svm_want_window(&vcpu, HVM_INJ_NMI, true);
+	guest = look_at_flags;
+	run();
+	CHECK(flags_seen & RFLAGS_TF && svm_can_inject(&vcpu, HVM_INJ_NMI),
+	      "the handler's own IRET is stepped over, and opens NMIs");
+	svm_mask_nmi(&vcpu, true);
+	vcpu.rflags = 0;
+	guest = at_iret;
+	run();
+	svm_want_window(&vcpu, HVM_INJ_NMI, true);
+	svm_vcpu_reset(&vcpu, true);
+	svm_set(&vcpu, HVM_NMI_MASK, 0);
+	svm_inject(&vcpu, HVM_INJ_NMI, VEC_NMI, false, 0);
+	guest = look_at_flags;
+	run();
+	CHECK(!(flags_seen & RFLAGS_TF), "a step of before a reset is none");
+}
+
 /* #BP is injected behind INT3, and by a CPU that tells of the next instruction pushed as that. */
 static void test_breakpoint(void)
 {
@@ -572,6 +619,7 @@ int main(void)
 	test_cr0();
 	test_breakpoint();
 	test_nmi();
+	test_nmi_step();
 	test_cr8();
 	test_owner();
 	test_enable();
