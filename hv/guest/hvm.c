@@ -30,6 +30,8 @@ void hvm_select(const struct hvm_ops *svm, const struct hvm_ops *vmx)
 	pt_guest = *hvm_caps.p2m;
 	if (hvm_caps.p2m_1g)
 		pt_guest.max_order = 18;
+	pt_ram = pt_guest;
+	pt_ram.wb = pt_guest.wb_only;
 }
 
 void hvm_take_back_event(struct vcpu *v, u32 event, u32 error)

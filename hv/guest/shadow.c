@@ -46,7 +46,7 @@ int shadow_promise(struct vcpu *v)
 		return s ? 0 : -EINVAL;
 	ret = vm_promise_apart(v->vm, &s->tables, SHADOW_TABLES);
 	if (!ret)
-		BUG_ON(pt_init(&s->pt, &pt_guest, &s->tables)); /* it is promised */
+		BUG_ON(pt_init(&s->pt, &pt_ram, &s->tables)); /* it is promised */
 	return ret;
 }
 
@@ -92,7 +92,7 @@ void shadow_drop(struct vcpu *v)
 	if (s->filled) {
 		pt_destroy(&s->pt);
 		/* what has just been given back is promised to nobody else */
-		BUG_ON(pt_init(&s->pt, &pt_guest, &s->tables));
+		BUG_ON(pt_init(&s->pt, &pt_ram, &s->tables));
 		s->filled = false;
 	}
 	hvm->nested->flush(v);

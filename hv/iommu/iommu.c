@@ -150,6 +150,8 @@ static int make_domain(void)
 	dom0s = iommu.format;
 	iommu.format.write_back = !iommu.all.coherent;
 	iommu.format.leaf |= iommu.all.snoop;
+	if (!iommu.all.snoop) /* a guest's device may pass its caches by, and its driver cares */
+		pt_ram.wb = pt_guest.wb;
 	err = pt_init(&iommu.dom0, &dom0s, NULL);
 	for (; !err && frame_next_dom0(&pfn, &end); pfn = end)
 		err = pt_map_identity(&iommu.dom0, pfn, end, DOMAIN_RIGHTS);

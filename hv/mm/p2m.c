@@ -64,12 +64,14 @@ static int make_tables(struct p2m *p, const struct pt_format *fmt, struct accoun
 int p2m_init(struct p2m *p, struct vm *vm, bool is_dom0, struct account *acct,
 	     struct account *tables)
 {
+	const struct pt_format *fmt = is_dom0 ? &pt_guest : &pt_ram;
+
 	*p = (struct p2m){.lock = LOCK_INIT(LOCK_P2M),
 			  .vm = vm,
 			  .flush = flush_cpus,
 			  .is_dom0 = is_dom0,
 			  .tlb_gen = 1};
-	return make_tables(p, &pt_guest, acct, tables);
+	return make_tables(p, fmt, acct, tables);
 }
 
 int p2m_init_devices(struct p2m *p, const struct pt_format *fmt, void (*flush)(struct p2m *p),
@@ -79,8 +81,7 @@ int p2m_init_devices(struct p2m *p, const struct pt_format *fmt, void (*flush)(s
 	return make_tables(p, fmt, acct, acct);
 }
 
-/* The large page that gfn lies in, where there is no memory to split it: *gfn becomes its first,
- * returns its size. */
+/* The large page of *gfn, which cannot be split: *gfn becomes its first, returns its size. */
 static u64 whole_page(struct p2m *p, u64 *gfn)
 {
 	struct pt_leaf leaf;

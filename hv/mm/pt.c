@@ -41,6 +41,7 @@
 #define E_EPT_ACCESSED BIT(8)
 #define E_EPT_DIRTY    BIT(9)
 #define E_EPT_WB       FIELD_PREP(GENMASK(5, 3), 6)
+#define E_EPT_IPAT     BIT(6)
 
 #define SW_BITS (PT_SW_MMIO | PT_LOG | PT_ROM | PT_SMALL_X)
 _Static_assert(!(SW_BITS & (ADDR | GENMASK(11, 0) | GENMASK(63, 57))),
@@ -48,7 +49,7 @@ _Static_assert(!(SW_BITS & (ADDR | GENMASK(11, 0) | GENMASK(63, 57))),
 _Static_assert(BIT(ROOT_ORDER) * ENTRIES == PT_FN_END, "four levels");
 
 u64 pt_frames_end = BIT(40);
-struct pt_format pt_guest;
+struct pt_format pt_guest, pt_ram;
 
 const struct pt_format pt_host = {
     .max_order = 9,
@@ -76,6 +77,7 @@ const struct pt_format pt_ept = {
     .table = E_PRESENT | PT_W | E_EPT_X,
     .x = E_EPT_X,
     .wb = E_EPT_WB,
+    .wb_only = E_EPT_WB | E_EPT_IPAT,
 };
 
 /* The same with accessed and dirty flags. */
@@ -85,6 +87,7 @@ const struct pt_format pt_ept_ad = {
     .leaf = E_EPT_ACCESSED,
     .x = E_EPT_X,
     .wb = E_EPT_WB,
+    .wb_only = E_EPT_WB | E_EPT_IPAT,
     .dirty = E_EPT_DIRTY,
 };
 

@@ -34,6 +34,7 @@ struct pt_format {
 	u64 w;	   /* what a right to write is beside PT_W */
 	u64 x, nx; /* one of them is 0 */
 	u64 wb, uc, wc; /* memory types */
+	u64 wb_only;	/* write-back whatever the guest's PAT says; 0: that has its say */
 	u64 dirty;	/* 0: no such flag */
 	/* the hardware does not look into the CPUs' caches: a table is in memory before it is
 	 * linked, an entry when the call that changes it returns */
@@ -46,6 +47,11 @@ extern const struct pt_format pt_vtd, pt_amdvi;
 /* The format of all domains' maps: one of those, with what the CPU has besides; set once, at boot.
  */
 extern struct pt_format pt_guest;
+/*
+ * The same for guests' memory, which others have as write-back: where EPT alone decides it is that
+ * for the guest, too. CPUs without working self-snoop may hang by a page of two types. Set at boot.
+ */
+extern struct pt_format pt_ram;
 /* First frame number beyond the CPU's physical address width; set once, at boot. */
 extern u64 pt_frames_end;
 /* First frame number that four levels do not reach. */

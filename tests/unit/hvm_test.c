@@ -24,7 +24,8 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	*c = leaf ? leaf1_ecx : 0;
 }
 
-static const struct pt_format fake_format = {.max_order = 9, .dirty = BIT(9)};
+static const struct pt_format fake_format = {
+    .max_order = 9, .dirty = BIT(9), .wb = 0x30, .wb_only = 0x70};
 
 static const char *fake_probe(struct hvm_caps *caps)
 {
@@ -45,6 +46,8 @@ static void test_select(void)
 	hvm_select(&one, &other);
 	CHECK(hvm == &one && pt_guest.max_order == 18 && pt_guest.dirty == BIT(9),
 	      "AMD-V is the default, and the format is told what the CPU has");
+	CHECK(pt_guest.wb == 0x30 && pt_ram.wb == 0x70 && pt_ram.max_order == 18,
+	      "of guests' memory PAT is ignored, where that can be had, of dom0's not");
 	leaf1_ecx = BIT(5);
 	hvm_select(&other, &one);
 	CHECK(hvm == &one, "whoever has VT-x gets it");

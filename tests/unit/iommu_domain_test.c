@@ -649,7 +649,10 @@ static void test_snoop(void)
 		start_afresh(false, IOMMU_STRICT);
 		if (i)
 			*model_reg(0x10) |= BIT(7);
+		pt_guest.wb = 1;
+		pt_ram.wb = 2;
 		iommu_init();
+		CHECK(pt_ram.wb == 1 + i, "and for others the guest's PAT has its say");
 		id = domain_create();
 		domain_map(id, FRAME(5), FRAME(5), 1, true);
 		pt_lookup(&domains[id].map.pt, FRAME(5), &leaf);

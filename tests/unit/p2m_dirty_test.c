@@ -116,13 +116,28 @@ static void test_dirty_basic(const struct pt_format *fmt)
 	CHECK(cpu_write(0x211) && p2m_dirty_read(&guest.p2m, 0x200, 512, map, false) == 512 &&
 		  map[0] == ~0ull && map[7] == ~0ull,
 	      "a write without memory to split makes the whole large page dirty");
-	CHECK(p2m_unmap(&guest.p2m, 0x220, 1) == 1 && !guest.p2m.mapped &&
+	CHECK(p2m_unmap(&guest.p2m, 0x220, 1) == 1 && guest.p2m.mapped == 4 &&
 		  p2m_dirty_read(&guest.p2m, 0x200, 512, map, true) == -ENOMEM,
 	      "that all of it goes, where one of its pages was to, is told: it was dirty");
 	CHECK(p2m_dirty_read(&guest.p2m, 0x200, 512, map, true) == 512, "once");
 	leave_all(&guest.acct);
 	CHECK(destroy_guest(), "nothing is left behind");
 	at_flush = NULL;
+}
+
+/* SDM "Memory Type Used for Translated Guest-Physical Addresses": bits 5:3 are 6, bit 6 is set. */
+static void test_memory_type(void)
+{
+	u64 *e;
+
+	start_guest(&pt_ept);
+	p2m_map(&guest.p2m, 0x200, 0x6200, 9, RIGHTS);
+	dirty_all(0x200, 512, p2m_dirty_start);
+	CHECK(cpu_write(0x211), "a large page is split");
+	e = pt_entry(&guest.p2m.pt, 0x212);
+	CHECK((*e & 0x78) == 0x70 && (e[-1] & 0x78) == 0x70,
+	      "guests' memory is write-back, whatever their PAT says, as its other users have it");
+	CHECK(destroy_guest(), "nothing is left behind");
 }
 
 /* A write that comes when a query has looked at the page already may not be lost. */
@@ -255,6 +270,7 @@ int main(void)
 {
 	arena_init(256 * MB);
 	test_dirty_budget(&pt_ept_ad);
+	test_memory_type();
 	for (u32 i = 0; i < ARRAY_SIZE(log_formats); i++) {
 		test_dirty_basic(log_formats[i]);
 		if (log_formats[i]->dirty)

@@ -75,6 +75,8 @@ static inline void start_guest(const struct pt_format *fmt)
 {
 	pt_guest = *fmt;
 	pt_guest.max_order = 18;
+	pt_ram = pt_guest;
+	pt_ram.wb = pt_guest.wb_only;
 	pool_init(POOL_START, POOL_END);
 	init_frames(&ram, 1 * MB, 2 * MB, POOL_START, POOL_END);
 	memset(&guest, 0, sizeof(guest));

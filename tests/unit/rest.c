@@ -56,7 +56,7 @@ __weak u32 cpu_count = 1, cpus_words = 1, quirks, phys_bits = 40;
 __weak struct cpu *cpus[MAX_CPUS];
 __weak struct boot_info boot_info;
 __weak struct hvm_caps hvm_caps;
-__weak struct pt_format pt_guest;
+__weak struct pt_format pt_guest, pt_ram;
 __weak struct spec_plan spec;
 __weak bool smp_parking;
 
