@@ -279,7 +279,8 @@ static void set_lvt_locked(struct vcpu *v, u32 lvt)
 		stop_locked(v);
 	else if (old != mode) /* one that counts goes on */
 		change_mode_locked(v, old, count);
-	if (l->timer_wait && !(lvt & LVT_MASKED))
+	/* only a periodic one waits */
+	if (l->timer_wait && !(lvt & LVT_MASKED && mode == MODE_PERIODIC))
 		restart_timer(v);
 }
 

@@ -89,6 +89,16 @@ static void test_timer_periodic(void)
 	wr(v0, LVT_T, PERIODIC);
 	advance(100000);
 	CHECK(take(v0) == 0xec, "and goes on when unmasked");
+	wr(v0, LVT_T, PERIODIC | MASKED);
+	advance(100000);
+	advance(100000);
+	wr(v0, TMICT, 1000000);
+	advance(1500000);
+	wr(v0, LVT_T, MASKED);
+	advance(1000000);
+	wr(v0, LVT_T, ONE_SHOT);
+	advance(100000);
+	CHECK(take(v0) == -1, "made one-shot meanwhile it runs out unseen");
 	lapic_destroy(v0);
 }
 
