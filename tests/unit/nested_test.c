@@ -993,6 +993,7 @@ static void test_restored(void)
 	CHECK(shadow_has(20) && !svm_nested_ops.get_state(&vcpu, &s), "a page is in the shadow");
 	CHECK(!svm_nested_ops.set_state(&vcpu, &s) && vcpu.guest_mode && !shadow_has(20),
 	      "where another state takes this one's place it is empty");
+	CHECK(vcpu.shadow->pt.fmt == guest.p2m.pt.fmt, "and still of the same kind");
 	run_to(does_npf);
 	CHECK(shadow_has(20), "(and filled again)");
 	svm_vcpu_reset(&vcpu, false);
@@ -1026,6 +1027,7 @@ static void test_promise(void)
 	CHECK(!shadow_promise(&vcpu) && !shadow_promise(&vcpu) &&
 		  pool_promised_bytes() == before + (SHADOW_TABLES - 1) * PAGE_SIZE,
 	      "they are promised once");
+	CHECK(vcpu.shadow->pt.fmt == guest.p2m.pt.fmt, "they are of the kind of the guest's own");
 	insn(SVM_EXIT_VMRUN);
 	CHECK(vcpu.guest_mode && !vcpu.stop_reason, "and the guest begins");
 	svm_nested_end(&vcpu);
