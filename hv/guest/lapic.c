@@ -384,6 +384,8 @@ int lapic_set_base(struct vcpu *v, u64 val, bool host)
 		reset_registers(v);
 	if (x2apic && !(old & APIC_BASE_X2APIC))
 		l->icr = (u32)l->icr;
+	if (on)
+		lapic_timer_taken(v);
 	/*
 	 * The ids that dom0 writes into I/O APICs, MSIs and interrupt remapping tables are those of
 	 * its mode.

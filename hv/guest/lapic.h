@@ -123,6 +123,11 @@ static inline bool lapic_is_on(const struct lapic *l)
 {
 	return l->present && (READ_ONCE(l->base) & APIC_BASE_ENABLE);
 }
+/* It takes fixed interrupts. */
+static inline bool lapic_is_enabled(const struct lapic *l)
+{
+	return lapic_is_on(l) && READ_ONCE(l->svr) & SVR_ENABLE;
+}
 /* Which it is only while it is on. */
 static inline bool lapic_is_x2apic(const struct lapic *l)
 {

@@ -21,18 +21,12 @@ void lapic_error(struct vcpu *v, u32 bit)
 		lapic_set_irq(v, vector, false);
 }
 
-/* It takes fixed interrupts. */
-static bool is_enabled(const struct lapic *l)
-{
-	return lapic_is_on(l) && READ_ONCE(l->svr) & SVR_ENABLE;
-}
-
 bool lapic_set_irq(struct vcpu *v, u8 vector, bool level)
 {
 	struct lapic *l = &v->lapic;
 	u32 bit = 1u << vector % 32;
 
-	if (!is_enabled(l))
+	if (!lapic_is_enabled(l))
 		return false;
 	if (vector < 16) {
 		lapic_error(v, ESR_RECV_VECTOR);
@@ -169,12 +163,12 @@ static struct vcpu *choose_target(struct vm *vm, const struct apic_msg *m, const
 	u32 n = 0, at = 0;
 
 	while ((v = next_target(vm, m, from, &at)))
-		n += is_enabled(&v->lapic);
+		n += lapic_is_enabled(&v->lapic);
 	if (!n)
 		return NULL;
 	n = m->vector % n;
 	for (at = 0; (v = next_target(vm, m, from, &at));) {
-		if (!is_enabled(&v->lapic))
+		if (!lapic_is_enabled(&v->lapic))
 			continue;
 		chosen = v;
 		if (!n--)

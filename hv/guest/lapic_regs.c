@@ -113,7 +113,7 @@ static void write_svr(struct vcpu *v, u32 val)
 	WRITE_ONCE(l->svr, val & SVR_BITS);
 	l->hw_stale = true;
 	if (val & SVR_ENABLE)
-		return;
+		return lapic_timer_taken(v);
 	for (u32 i = LVT_TIMER + 1; i < LVT_NR; i++)
 		l->lvt[i] |= LVT_MASKED;
 	lapic_timer_write(v, APIC_LVT_TIMER, l->lvt[LVT_TIMER] | LVT_MASKED);

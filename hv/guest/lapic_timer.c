@@ -134,8 +134,8 @@ static bool arm_timer(struct vcpu *v, u64 now)
 
 /*
  * The timer has run out. A periodic one goes on only when the guest has taken the tick before this
- * one: a vCPU that is stopped or keeps its interrupts off costs no timer interrupts. timer_wait is
- * set before the IRR bit, so lapic_accept() sees it.
+ * one: a vCPU that is stopped, keeps its interrupts off, or has its LAPIC off, as a VMM can set it,
+ * costs no timer interrupts. timer_wait is set before the IRR bit, so lapic_accept() sees it.
  */
 static void expire_locked(struct vcpu *v, u64 now)
 {
@@ -148,7 +148,8 @@ static void expire_locked(struct vcpu *v, u64 now)
 	if (timer_mode(l) == MODE_DEADLINE)
 		l->tsc_deadline = 0;
 	if (timer_mode(l) == MODE_PERIODIC) {
-		if (lvt & LVT_MASKED || vector < 16 || lapic_bit(l->irr, vector))
+		if (lvt & LVT_MASKED || vector < 16 || lapic_bit(l->irr, vector) ||
+		    !lapic_is_enabled(l))
 			WRITE_ONCE(l->timer_wait, true);
 		else
 			arm_timer(v, now);

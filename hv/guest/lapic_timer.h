@@ -23,7 +23,7 @@ u32 lapic_timer_count(struct vcpu *v);
 void lapic_timer_stop(struct vcpu *v);
 /* v->tsc_offset or v->tsc_mul has changed: a TSC deadline is due at another time. */
 void lapic_tsc_changed(struct vcpu *v);
-/* The guest has taken the timer's vector: go on if that was waited for. */
+/* The guest has taken the timer's vector, or now can: go on if that was waited for. */
 void lapic_timer_taken(struct vcpu *v);
 /*
  * Right before an entry, when timer_due: wait for it, some microseconds at most; and the TSC that

@@ -102,6 +102,36 @@ static void test_timer_periodic(void)
 	lapic_destroy(v0);
 }
 
+/* A state that only a VMM can set: switched off by its register, or by its base, and yet it ticks.
+ */
+static void test_timer_off(void)
+{
+	static u32 state[256];
+
+	for (u32 i = 0; i < 2; i++) {
+		u64 base = v0->lapic.base;
+
+		start_timer(PERIODIC);
+		wr(v0, TMICT, 1000000);
+		lapic_get_state(v0, state);
+		if (i)
+			lapic_msr_write(v0, MSR_BASE, base & ~APIC_BASE_ENABLE, true);
+		else
+			state[SVR / 4] = 0xff;
+		CHECK(!lapic_set_state(v0, state), "a VMM sets such a state");
+		for (u32 n = 0; n < 3; n++)
+			advance(1000000);
+		CHECK(!v0->lapic.timer_on, "an APIC that is off costs no timer interrupts");
+		if (i)
+			lapic_msr_write(v0, MSR_BASE, base, true);
+		else
+			wr(v0, SVR, 0x1ff);
+		advance(1000000);
+		CHECK(take(v0) == 0xec, "and ticks when it is switched on");
+		lapic_destroy(v0);
+	}
+}
+
 /* The mode is changed while it counts, and when it has run out. */
 static void test_timer_modes(void)
 {
@@ -353,6 +383,7 @@ int main(void)
 	test_slack();
 	test_timer_one_shot();
 	test_timer_periodic();
+	test_timer_off();
 	test_timer_modes();
 	test_lead();
 	test_deadline();
