@@ -210,7 +210,7 @@ int nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write)
 
 	if (!guest_copy(v, at, buf, len, write, &f))
 		return 0;
-	p2m_lookup(&v->vm->p2m, at >> PAGE_SHIFT, &leaf);
+	p2m_lookup(v->p2m, at >> PAGE_SHIFT, &leaf);
 	if (mmio_is_device(v, at, &leaf, write))
 		return -EINVAL;
 	guest_memory_missing(v, at, write, false);

@@ -226,23 +226,29 @@ bool vmx_is_paging(struct vcpu *v, const struct hvm_paging *p)
 	return vmx_mode() == p->mode;
 }
 
+static bool is_pae(void)
+{
+	return !is_long_mode() && vmcs_readn(VMCS_GUEST_CR0) & CR0_PG &&
+	       vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE;
+}
+
 /* A wrong table is the guest's fault: it finds nothing mapped. The CPU would refuse the entry. */
-void vmx_load_pdptes(struct vcpu *v)
+bool vmx_load_pdptes(struct vcpu *v)
 {
 	u64 e[4] = {0}, at = vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5);
+	bool pae = is_pae();
 
+	if (pae && ((v->nested_paging && shadow_translate(v, 0, &at)) ||
+		    nested_copy(v, at, e, sizeof(e), false) == -EAGAIN))
+		return false;
 	vmx_of(v)->watch &= ~WATCH_PDPTES;
-	if (is_long_mode() || !(vmcs_readn(VMCS_GUEST_CR0) & CR0_PG) ||
-	    !(vmcs_readn(VMCS_GUEST_CR4) & CR4_PAE))
-		return;
-	if (!v->nested_paging || !shadow_translate(v, 0, &at))
-		p2m_read(v->p2m, gpa(at), e, sizeof(e));
-	for (u32 i = 0; i < 4; i++) {
+	for (u32 i = 0; pae && i < 4; i++) {
 		if (!(e[i] & PDPTE_P) || e[i] & PDPTE_RESERVED ||
 		    e[i] >> PAGE_SHIFT >= pt_frames_end)
 			e[i] = 0;
 		vmcs_write(VMCS_GUEST_PDPTE0 + 2 * i, e[i]);
 	}
+	return true;
 }
 
 #define EPTP_AD BIT(6)

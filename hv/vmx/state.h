@@ -6,8 +6,11 @@
 
 struct vcpu;
 
-/* Before an entry: PAE paging takes its four top entries from the VMCS. */
-void vmx_load_pdptes(struct vcpu *v);
+/*
+ * Before an entry: PAE paging takes its four top entries from the VMCS. False: their memory is not
+ * there, which dom0 has been told (v->stop_reason), or a nested guest's is not mapped.
+ */
+bool vmx_load_pdptes(struct vcpu *v);
 /* EPTP of the next entry */
 u64 vmx_eptp(const struct vcpu *v);
 /* Tell the CPU which bits of CR0 and CR4 are not the guest's. */

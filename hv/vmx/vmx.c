@@ -371,8 +371,6 @@ static __noinline void prepare_watched(struct vcpu *v)
 	vmx_apic_to_hw(v);
 	if (s->watch & WATCH_L2)
 		vmx_nested_enter(v);
-	if (s->watch & WATCH_PDPTES)
-		vmx_load_pdptes(v);
 	vmx_write_blocking(v);
 	if (s->watch & WATCH_VPID && vmx_ctl.invvpid)
 		vmx_invvpid(vmx_ctl.invvpid, vmx_vpid(v));
@@ -387,6 +385,28 @@ static __noinline void note_blocking(struct vcpu *v, u32 state)
 	s->shadow = state & (SHADOW_STI | SHADOW_MOV_SS);
 	v->nmi_masked = state & BLOCKED_NMI;
 	s->watch |= WATCH_BLOCK;
+}
+
+static void take_back_event(struct vcpu *v, u32 event, u32 error)
+{
+	if (v->guest_mode)
+		vmx_nested_take_back(v, event, error);
+	else
+		hvm_take_back_event(v, event, error);
+}
+
+/* The event of this entry has not come, and stays in the VMCS if it is not taken away. */
+static __noinline void withdraw_event(struct vcpu *v)
+{
+	struct vmx_vcpu *s = vmx_of(v);
+	u32 event = vmcs_read32(VMCS_ENTRY_INTR_INFO);
+
+	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
+	if (s->watch & WATCH_INJECT_NMI)
+		v->nmi_masked = false;
+	s->watch &= ~(WATCH_INJECT | WATCH_INJECT_NMI);
+	if (event & EVT_VALID)
+		take_back_event(v, event, vmcs_read32(VMCS_ENTRY_ERROR));
 }
 
 /* What an exit wants done before anything else. */
@@ -417,10 +437,12 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	u32 idt = vmx_quirk_event(v, vmcs_read32(VMCS_IDT_INFO)), basic = (u16)reason, error = 0;
 	u64 unblocked = 0; /* holds INTR_NMI_UNBLOCK if the IRET that faulted had opened NMIs */
 
-	if (reason & EXIT_ENTRY_FAILED)
-		vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
-	else
+	if (reason & EXIT_ENTRY_FAILED) { /* IDT_INFO is that of an exit long ago */
+		idt = 0;
+		withdraw_event(v);
+	} else {
 		vmx_of(v)->vmcs.launched = true;
+	}
 	if (v->vm->flags & CORBEL_VM_HLT) /* it is behind one then, as on AMD-V */
 		vmcs_write32(VMCS_ACTIVITY, 0);
 	if (basic == EXIT_EXCEPTION_NMI) {
@@ -437,10 +459,7 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	if (unlikely(idt & EVT_VALID)) {
 		if (idt & EVT_HAS_ERROR)
 			error = vmcs_read32(VMCS_IDT_ERROR);
-		if (v->guest_mode)
-			vmx_nested_take_back(v, idt, error);
-		else
-			hvm_take_back_event(v, idt, error);
+		take_back_event(v, idt, error);
 		r.idt_info = idt;
 	} else if (unblocked & INTR_NMI_UNBLOCK) {
 		v->nmi_masked = true;
@@ -468,8 +487,7 @@ static __noinline void entry_refused(struct vcpu *v, struct vm_exit *x)
 	entry_end(this_cpu());
 	if (vmx_of(v)->watch & WATCH_L2)
 		vmx_nested_exit(v);
-	/* the event has not come, and stays in the VMCS if it is not taken away */
-	vmcs_write32(VMCS_ENTRY_INTR_INFO, 0);
+	withdraw_event(v);
 	note_blocking(v, vmcs_read32(VMCS_INTERRUPTIBILITY));
 	if (vm_may_log(v->vm, VM_LOG_LINE))
 		vmcs_log_refusal(vmx_of(v)->vmcs.launched ? "VMRESUME" : "VMLAUNCH");
@@ -515,6 +533,17 @@ static __noinline void take_nested_exit(struct vcpu *v, struct vm_exit *x)
 	vmx_nested_sort(v, x);
 }
 
+/* If not, the event of this entry has to wait for them. */
+static __noinline bool has_pdptes(struct vcpu *v)
+{
+	if (vmx_load_pdptes(v))
+		return true;
+	withdraw_event(v);
+	if (!v->stop_reason)
+		shadow_fault(v, 0, vmcs_readn(VMCS_GUEST_CR3) & GENMASK(31, 5));
+	return false;
+}
+
 void vmx_run(struct vcpu *v, struct vm_exit *x)
 {
 	struct vmx_vcpu *s = vmx_of(v);
@@ -522,6 +551,10 @@ void vmx_run(struct vcpu *v, struct vm_exit *x)
 	u64 gen;
 
 	BUG_ON(!vmx_is_loaded(v)); /* so its VMCS is current, with this CPU's host state */
+	if (unlikely(s->watch & WATCH_PDPTES) && !has_pdptes(v)) {
+		*x = (struct vm_exit){.reason = VMEXIT_IRQ_WINDOW}; /* it has not been entered */
+		return;
+	}
 	vmcs_writen(VMCS_GUEST_RIP, v->rip);
 	if (v->gpr[RSP] != s->rsp)
 		vmcs_writen(VMCS_GUEST_RSP, s->rsp = v->gpr[RSP]);

@@ -93,9 +93,9 @@ u16 lapic_to_hw(struct vcpu *v, u32 *page, u64 eoi_exits[4])
 	return 0;
 }
 
-int p2m_copy(struct p2m *p, gpa_t gpa, void *buf, size_t len, bool write)
+int nested_copy(struct vcpu *v, u64 at, void *buf, u32 len, bool write)
 {
-	return -EFAULT;
+	return -EINVAL;
 }
 
 /*

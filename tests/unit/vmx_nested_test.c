@@ -656,11 +656,79 @@ static void test_refused(void)
 	      "an entry with an NMI is refused");
 	cpu_refuses = false;
 	CHECK(!vcpu.nmi_masked, "the NMI has not come");
+	CHECK(!(vmcs[VMCS_ENTRY_INTR_INFO] & EVT_VALID) && vcpu.nmi_injected, "and waits again");
 	run_to(NULL);
-	CHECK(!(seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID), "nor does it with the next entry");
+	CHECK(seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID && !seen[VMCS_INTERRUPTIBILITY],
+	      "for the next entry");
+	vmcs[VMCS_INTERRUPTIBILITY] = 0;
+	run_to(NULL);
+	CHECK(!(seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID), "and comes once");
 	vcpu.nmi_masked = true;
 	run_to(NULL);
 	CHECK(seen[VMCS_INTERRUPTIBILITY] == BLOCKED_NMI, "which can have NMIs blocked");
+	end();
+}
+
+/* SDM "VM-Entry Failures During or After Loading Guest State": of the exit's fields but two. */
+static void fails(void)
+{
+	vmcs[VMCS_EXIT_REASON] = EXIT_ENTRY_FAILED | EXIT_BAD_GUEST;
+	vmcs[VMCS_ENTRY_INTR_INFO] = seen[VMCS_ENTRY_INTR_INFO];
+	vmcs[VMCS_IDT_INFO] = hvm_event(HVM_INJ_IRQ, 0x55, false);
+}
+
+static void fails_by_mc(void)
+{
+	fails();
+	vmcs[VMCS_EXIT_REASON] = EXIT_ENTRY_FAILED | EXIT_ENTRY_MC;
+}
+
+static void test_failed(void)
+{
+	begin();
+	CHECK(run_to(fails).reason == VMEXIT_ENTRY_FAIL && !vcpu.irq_injected,
+	      "where an entry fails, an event that an exit has told of before is not told again");
+	vcpu.rflags |= RFLAGS_IF;
+	vcpu.irq_injected = true;
+	vcpu.irq_vector = 0x66;
+	CHECK(run_to(fails_by_mc).exc.vector == VEC_MC && vcpu.irq_injected &&
+		  vcpu.irq_vector == 0x66 && !(vmcs[VMCS_ENTRY_INTR_INFO] & EVT_VALID),
+	      "and that which was to be injected is not lost");
+	vcpu.irq_injected = false;
+	vcpu_inject_exception(&vcpu, VEC_PF, true, 5);
+	run_to(fails);
+	CHECK(vcpu.exception.pending && vcpu.exception.has_error && vcpu.exception.error == 5,
+	      "with its error code");
+	end();
+}
+
+/* Its four top entries, where the memory that has them is dom0's to bring */
+static void test_own_pdptes(void)
+{
+	u64 *e = mem(PAE_GFN);
+
+	begin();
+	pt_frames_end = 0x1000;
+	vmx_set(&vcpu, HVM_EFER, 0);
+	vmx_set(&vcpu, HVM_CR3, PAE_GFN << PAGE_SHIFT | 0x20);
+	e[4] = BIT(0) | 0x1000;
+	p2m_unmap(&guest.p2m, PAE_GFN, 1);
+	vcpu.nmi_pending = true;
+	memset(seen, 0, sizeof(seen));
+	CHECK(run_to(NULL).reason == VMEXIT_IRQ_WINDOW && !seen[VMCS_EXIT_CONTROLS] &&
+		  vcpu.stop_reason == CORBEL_EXIT_MEM_FAULT,
+	      "a guest with PAE is not entered before they are there");
+	CHECK(vcpu.nmi_injected && !vcpu.nmi_masked && !(vmcs[VMCS_ENTRY_INTR_INFO] & EVT_VALID),
+	      "and its NMI waits");
+	vcpu.stop_reason = CORBEL_EXIT_NONE;
+	BUG_ON(p2m_map(&guest.p2m, PAE_GFN, FIRST + PAE_GFN, 0, RIGHTS));
+	run_to(NULL);
+	CHECK(seen[VMCS_GUEST_PDPTE0] == e[4] && seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID,
+	      "then it is, with both");
+	vmx_set(&vcpu, HVM_CR3, 0x100000);
+	BUG_ON(p2m_set_mmio(&guest.p2m, 0x100, 0));
+	CHECK(run_to(NULL).reason == VMEXIT_INTR && !seen[VMCS_GUEST_PDPTE0],
+	      "in a device there are none");
 	end();
 }
 
@@ -834,6 +902,8 @@ int main(void)
 	test_state();
 	test_state_meanwhile();
 	test_refused();
+	test_failed();
+	test_own_pdptes();
 	test_hidden();
 	test_denied();
 	test_enable();
