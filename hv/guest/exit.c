@@ -192,7 +192,7 @@ static void handle_exception(struct vcpu *v, const struct vm_exit *x)
 		return;
 	}
 	if (x->exc.behind)
-		v->rip += x->insn_len;
+		vcpu_move_rip(v, x->insn_len);
 	if (!debug_takes(v, x))
 		vcpu_inject_exception(v, x->exc.vector, x->exc.has_error, x->exc.error);
 }

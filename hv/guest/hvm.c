@@ -2,6 +2,7 @@
 /* Choosing the back end, and what the two have in common. */
 #include "hv/guest/hvm.h"
 #include "hv/cpu/cpu.h"
+#include "hv/guest/inject.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vcpu.h"
 #include "hv/guest/vm.h"
@@ -51,7 +52,7 @@ void hvm_take_back_event(struct vcpu *v, u32 event, u32 error)
 		if (vector == VEC_BP || vector == VEC_OF) {
 			if (!v->trap_injected) /* of INT3 and INTO on AMD-V */
 				break;
-			v->rip--;
+			vcpu_move_rip(v, -1);
 		}
 		v->exception.pending = true;
 		v->exception.injected = true;

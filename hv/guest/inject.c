@@ -130,7 +130,7 @@ static void inject_exception(struct vcpu *v)
 		debug_set_dr(v, 7, debug_get_dr(v, 7) & ~DR7_GD);
 	v->trap_injected = vector == VEC_BP || vector == VEC_OF;
 	if (v->trap_injected) { /* behind the instruction, which has one byte */
-		v->rip++;
+		vcpu_move_rip(v, 1);
 		vcpu_note(v, DUE_LOOK);
 	}
 	hvm->inject(v, HVM_INJ_EXCEPTION, vector, has_error, v->exception.error);
@@ -146,16 +146,17 @@ static inline void deliver_interrupts(struct vcpu *v)
 {
 	int vector;
 
+	/* before an NMI, whose handler's IF would keep out what has been acknowledged */
+	if (v->user_irq >= 0 && irq_fits(v)) {
+		inject_interrupt(v, HVM_INJ_IRQ, v->user_irq);
+		v->user_irq = -1;
+	}
 	if (v->nmi_pending) {
 		v->nmi_pending = !hvm->can_inject(v, HVM_INJ_NMI);
 		if (v->nmi_pending)
 			hvm->want_window(v, HVM_INJ_NMI, true);
 		else
 			inject_interrupt(v, HVM_INJ_NMI, VEC_NMI);
-	}
-	if (v->user_irq >= 0 && irq_fits(v)) {
-		inject_interrupt(v, HVM_INJ_IRQ, v->user_irq);
-		v->user_irq = -1;
 	}
 	vector = lapic_pending(v);
 	if (vector >= 0 && !hw_delivers(v) && irq_fits(v)) {
@@ -170,6 +171,12 @@ static inline void deliver_interrupts(struct vcpu *v)
 void vcpu_deliver_events(struct vcpu *v)
 {
 	v->trap_injected = false;
+	/* so a VMM says of one that has been acknowledged, too: VT-x refuses it where IF is clear
+	 */
+	if (unlikely(v->irq_injected) && !(v->rflags & RFLAGS_IF) && !v->guest_mode) {
+		v->irq_injected = false;
+		v->user_irq = v->irq_vector;
+	}
 	if (v->irq_injected) {
 		v->irq_injected = false;
 		inject_interrupt(v, HVM_INJ_IRQ, v->irq_vector);

@@ -40,12 +40,18 @@ void vcpu_trap_step(struct vcpu *v);
  */
 void vcpu_retire(struct vcpu *v);
 
+/* Outside of 64-bit mode RIP has 32 bits, and VT-x takes no others. */
+static inline void vcpu_move_rip(struct vcpu *v, s64 by)
+{
+	v->rip += by;
+	if (hvm->get(v, HVM_MODE) != EMUL_64)
+		v->rip = (u32)v->rip;
+}
+
 /* Step over the instruction that exited. */
 static inline void vcpu_skip(struct vcpu *v, u32 len)
 {
-	v->rip += len;
-	if (hvm->get(v, HVM_MODE) != EMUL_64)
-		v->rip = (u32)v->rip;
+	vcpu_move_rip(v, len);
 	vcpu_retire(v);
 }
 

@@ -291,9 +291,7 @@ static void run_vmcb(struct vcpu *v, u64 at, const struct vm_exit *x)
 		return;
 	if (err)
 		return;
-	v->rip += x->insn_len;
-	if (hvm->get(v, HVM_MODE) != EMUL_64)
-		v->rip = (u32)v->rip;
+	vcpu_move_rip(v, x->insn_len);
 	v->rflags &= ~RFLAGS_RF;
 	s->vmcb->int_state = 0;
 	svm_nested_close_window(v);

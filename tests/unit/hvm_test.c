@@ -6,6 +6,7 @@
 
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/emul/emul.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/vcpu.h"
 #include "hv/mm/pt.h"
@@ -82,10 +83,17 @@ static void test_rights(void)
 	CHECK(hvm_seg_rights(&in) == AR_DPL, "nor is it when set; what is too wide is cut off");
 }
 
+static u64 is_64bit(struct vcpu *v, enum hvm_reg r)
+{
+	return EMUL_64;
+}
+
 static void test_events(void)
 {
+	static const struct hvm_ops ops = {.get = is_64bit};
 	static struct vcpu v;
 
+	hvm = &ops;
 	hvm_take_back_event(&v, hvm_event(HVM_INJ_IRQ, 0x31, false), 0);
 	CHECK(v.irq_injected && v.irq_vector == 0x31 && !v.nmi_injected && !v.exception.pending,
 	      "an interrupt goes back");

@@ -275,6 +275,38 @@ static void test_nmi_first(void)
 	CHECK(!vcpu_can_take_irq(&vcpu), "nor with one whose delivery was broken off");
 }
 
+/* An interrupt that has been acknowledged, by the PIC or the VMM */
+static void test_acknowledged(void)
+{
+	before(NOP, 0);
+	vcpu.user_irq = VEC;
+	vcpu.nmi_pending = true;
+	vcpu_deliver_events(&vcpu);
+	CHECK(vmcs[VMCS_ENTRY_INTR_INFO] == hvm_event(HVM_INJ_IRQ, VEC, false) &&
+		  vcpu.user_irq < 0 && vcpu.nmi_pending && arch.proc & PROC_NMI_WINDOW,
+	      "it goes in before an NMI, which has a window behind it");
+	before(NOP, 0);
+	vcpu.irq_injected = true; /* as a VMM has found it, in a handler of an NMI */
+	vcpu.irq_vector = VEC;
+	vcpu.rflags &= ~RFLAGS_IF;
+	vcpu_deliver_events(&vcpu);
+	CHECK(!vmcs[VMCS_ENTRY_INTR_INFO] && arch.proc & PROC_INTR_WINDOW,
+	      "where IF is clear it waits for its place");
+	vcpu.rflags |= RFLAGS_IF;
+	vcpu_deliver_events(&vcpu);
+	CHECK(vmcs[VMCS_ENTRY_INTR_INFO] == hvm_event(HVM_INJ_IRQ, VEC, false) &&
+		  !(arch.proc & PROC_INTR_WINDOW),
+	      "and has it with IF");
+	before(NOP, 0);
+	vcpu.rip = 0xffffffff;
+	vmcs[VMCS_ENTRY_CONTROLS] = 0;
+	vcpu_inject_exception(&vcpu, VEC_BP, false, 0);
+	vcpu_deliver_events(&vcpu);
+	CHECK(!vcpu.rip, "behind the last byte of 4 GiB is the first");
+	hvm_take_back_event(&vcpu, vmcs[VMCS_ENTRY_INTR_INFO], 0);
+	CHECK(vcpu.rip == 0xffffffff, "before it is the last");
+}
+
 static void test_crs(void)
 {
 	vcpu = (struct vcpu){.arch = &arch};
@@ -320,6 +352,7 @@ int main(void)
 	test_shadow_ends();
 	test_step_irqs();
 	test_nmi_first();
+	test_acknowledged();
 	test_crs();
 	return test_end();
 }
