@@ -140,12 +140,6 @@ static s64 move_msrs(struct vcpu *v, u32 n, bool set)
 	return i;
 }
 
-/* INIT that has come, but is not latched yet */
-static u64 init_in_smm(const struct vcpu *v)
-{
-	return v->in_smm ? DUE_INIT : 0;
-}
-
 static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 {
 	*e = (struct corbel_vcpu_events){
@@ -164,7 +158,7 @@ static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 	    .smi.smm = v->in_smm,
 	    .smi.pending = v->smi_pending || READ_ONCE(v->due) & DUE_SMI,
 	    .smi.smm_inside_nmi = v->smm_in_nmi,
-	    .smi.latched_init = v->init_latched || READ_ONCE(v->due) & init_in_smm(v),
+	    .smi.latched_init = v->init_latched || READ_ONCE(v->due) & DUE_INIT,
 	    .triple_fault = !!(READ_ONCE(v->due) & DUE_TRIPLE),
 	    .exception_has_payload = v->exception.pending && v->exception.has_payload,
 	};
@@ -179,15 +173,11 @@ static void set_smm(struct vcpu *v, const struct corbel_vcpu_events *e)
 		vcpu_set_smm(v, e->smi.smm);
 	v->smm_in_nmi = e->smi.smm && e->smi.smm_inside_nmi;
 	if (e->flags & CORBEL_EVENTS_SMI) {
-		vcpu_unnote(v, DUE_SMI | init_in_smm(v));
+		vcpu_unnote(v, DUE_SMI | DUE_INIT);
 		v->smi_pending = e->smi.pending;
 		v->init_latched = e->smi.latched_init;
 	}
 	vcpu_note(v, DUE_LOOK); /* at what SMM has kept out */
-	if (v->init_latched && !v->in_smm) {
-		v->init_latched = false;
-		vcpu_note(v, DUE_INIT);
-	}
 }
 
 /* One that comes back as it was read still waits for its place. */

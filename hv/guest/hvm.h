@@ -280,6 +280,7 @@ static inline bool hvm_has_nested_vmx(void)
  *     ended guest mode.
  *   holds_smi: an SMI waits: the guest keeps all events out, or it ends guest mode first, which
  *     event() sees to. Its end is noted.
+ *   holds_init: likewise of an INIT, which ends guest mode or is held back until that is over.
  *   features: the VMX MSRs, as all guests may have them; -> how many. NULL: not VMX
  *   shutdown: whether a triple fault in guest mode is the guest's to handle, and has ended that.
  *   off: the VMM clears a bit of CR4 that the guest could not (v->fixed_cr4): the end of VMX, and
@@ -291,6 +292,7 @@ struct nested_ops {
 	bool (*event)(struct vcpu *v);
 	bool (*hypercall)(struct vcpu *v);
 	bool (*holds_smi)(struct vcpu *v);
+	bool (*holds_init)(struct vcpu *v);
 	int (*translate)(struct vcpu *v, u64 access, u64 *at);
 	void (*fault)(struct vcpu *v, u64 access, u64 at);
 	int (*walk)(struct vcpu *v, u64 at, u64 access, bool look, u64 *to, u32 *error);

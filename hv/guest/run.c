@@ -167,6 +167,11 @@ static void take_smi(struct vcpu *v)
 		apic_send_ipi(this_cpu()->apic_id, VEC_KICK);
 }
 
+static bool holds_init(struct vcpu *v)
+{
+	return v->in_smm || (v->shadow && hvm->nested->holds_init(v));
+}
+
 /* What any CPU has asked for by vcpu_request(). The states stay until they have ended. */
 static void take_requests(struct vcpu *v)
 {
@@ -174,10 +179,12 @@ static void take_requests(struct vcpu *v)
 
 	if (req & DUE_EOI && !v->stop_reason)
 		lapic_tell_eoi(v);
-	if (req & (DUE_INIT | DUE_SIPI) && !v->in_smm)
-		take_init_sipi(v, req);
-	else if (req & DUE_INIT)
+	if (req & DUE_INIT)
 		v->init_latched = true;
+	if (v->init_latched && !holds_init(v))
+		take_init_sipi(v, req | DUE_INIT);
+	else if (req & DUE_SIPI)
+		take_init_sipi(v, DUE_SIPI);
 	if (req & DUE_NMI)
 		v->nmi_pending = true;
 	if (req & DUE_CLOCK)
@@ -204,7 +211,7 @@ static bool halt_ends(struct vcpu *v)
 	if (v->user_irq >= 0 && (v->rflags & RFLAGS_IF || v->guest_mode))
 		return true;
 	return v->exception.pending || lapic_has_work(v) || v->pv.unhalted ||
-	       (v->guest_mode && v->smi_pending);
+	       (v->guest_mode && (v->smi_pending || v->init_latched));
 }
 
 enum prep {
@@ -253,11 +260,8 @@ static void look_for_extint(struct vcpu *v)
 {
 	if (lapic_extint_pending(v) && v->mp_state == MP_HALTED && !lapic_has_work(v)) {
 		v->window = true; /* for when something else has ended its HLT */
-	} else if (lapic_extint_pending(v)) {
-		if (v->mp_state == MP_HALTED)
-			v->mp_state = MP_RUNNABLE;
-		if (can_take_irq_or_waits(v))
-			vcpu_acknowledge_pic(v);
+	} else if (lapic_extint_pending(v) && can_take_irq_or_waits(v)) {
+		vcpu_acknowledge_pic(v);
 	}
 	if (v->want_irq_window && !v->stop_reason && takes_user_irq(v) &&
 	    can_take_irq_or_waits(v)) {
@@ -301,7 +305,8 @@ static enum prep vcpu_prepare(struct vcpu *v)
 	vcpu_load(v);
 	/* a nested guest whose HLT does not end by itself is left as one that is halted */
 	left = unlikely(v->guest_mode) && hvm->nested->event(v);
-	v->mp_state = MP_RUNNABLE;
+	if (!left || !v->guest_mode) /* or the PIC has been asked first, for the vector */
+		v->mp_state = MP_RUNNABLE;
 	if (left)
 		return PREP_AGAIN;
 	if (unlikely(v->pv.clock_dirty || v->pv.steal_dirty) && pv_update(v, &page)) {

@@ -116,8 +116,9 @@ struct vcpu {
 	bool irq_injected; /* an interrupt whose delivery was broken off by an exit */
 	bool in_smm;	   /* vcpu_set_smm() */
 	bool smi_pending;  /* taken over from DUE_SMI */
-	bool init_latched; /* INIT has come in SMM, and waits for its end */
-	bool smm_in_nmi;   /* NMIs were masked when SMM began: they are when it ends */
+	bool
+	    init_latched; /* INIT has come in SMM, or as holds_init() says, and waits for the end */
+	bool smm_in_nmi;  /* NMIs were masked when SMM began: they are when it ends */
 	u8 irq_vector;
 	s32 user_irq; /* KVM_INTERRUPT, -1 = none */
 

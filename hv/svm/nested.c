@@ -80,6 +80,7 @@ void svm_nested_set_efer(struct vcpu *v, u64 efer)
 		svm_nested_end(v);
 	}
 	s->watch &= ~WATCH_NO_GIF;
+	vcpu_note(v, DUE_LOOK); /* at what it has held back */
 }
 
 static struct vmcb_seg canonical_seg(const struct vmcb_seg *s)
@@ -362,7 +363,8 @@ static void handle_insn(struct vcpu *v, const struct vm_exit *x)
 		return;
 	if (hvm->get(v, HVM_MODE) != EMUL_64)
 		at = (u32)at;
-	if (has_vmcb && (at % PAGE_SIZE || at >> phys_bits)) {
+	if ((has_vmcb && (at % PAGE_SIZE || at >> phys_bits)) ||
+	    (code == SVM_EXIT_VMRUN && !svm_nested(v)->hsave_pa)) {
 		vcpu_inject_gp(v);
 		return;
 	}
@@ -455,6 +457,13 @@ static bool svm_nested_holds_smi(struct vcpu *v)
 	       (v->guest_mode && svm_nested(v)->vmcb12.int3 & SVM_INT3_SMI);
 }
 
+/* APM "INIT Support" */
+static bool svm_nested_holds_init(struct vcpu *v)
+{
+	return svm_of(v)->watch & WATCH_NO_GIF ||
+	       (v->guest_mode && svm_nested(v)->vmcb12.int3 & SVM_INT3_INIT);
+}
+
 bool svm_nested_can_inject(struct vcpu *v, enum hvm_event_kind k)
 {
 	const struct svm_nested *n = svm_nested(v);
@@ -508,6 +517,10 @@ static bool handle_event(struct vcpu *v)
 		svm_nested_leave(v, SVM_EXIT_SMI, 0, 0, 0);
 		return true;
 	}
+	if (v->init_latched && m->int3 & SVM_INT3_INIT) { /* likewise */
+		svm_nested_leave(v, SVM_EXIT_INIT, 0, 0, 0);
+		return true;
+	}
 	if (v->nmi_pending && m->int3 & SVM_INT3_NMI && !v->nmi_masked) {
 		svm_nested_leave(v, SVM_EXIT_NMI, 0, 0, 0);
 		return true;
@@ -534,6 +547,7 @@ const struct nested_ops svm_nested_ops = {
     .event = handle_event,
     .hypercall = svm_nested_hypercall,
     .holds_smi = svm_nested_holds_smi,
+    .holds_init = svm_nested_holds_init,
     .translate = shadow_translate,
     .fault = shadow_fault,
     .walk = svm_nested_walk,

@@ -28,7 +28,7 @@ void svm_nested_inject(struct vcpu *v)
 	struct svm_vcpu *s = svm_of(v);
 	struct svm_nested *n = svm_nested(v);
 	u64 event = n->inject;
-	bool waits = v->window_on || v->nmi_pending;
+	bool waits = v->nmi_pending || v->init_latched || (v->window_on && (n->hif || !n->masking));
 
 	if (event && !(s->watch & WATCH_INJECT)) {
 		bool irq = FIELD_GET(EVT_TYPE, event) == HVM_INJ_IRQ && v->rflags & RFLAGS_IF &&
@@ -41,7 +41,7 @@ void svm_nested_inject(struct vcpu *v)
 			s->vmcb->eventinj = event;
 	}
 	/* What waits behind it would end guest mode now: it does right behind the injection. */
-	if (waits && s->watch & WATCH_INJECT && (n->hif || !n->masking))
+	if (waits && s->watch & WATCH_INJECT)
 		apic_send_ipi(this_cpu()->apic_id, VEC_NOP);
 }
 

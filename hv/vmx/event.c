@@ -9,7 +9,7 @@
 #include "hv/guest/lapic_regs.h"
 #include "hv/guest/vm.h"
 #include "hv/vmx/direct.h"
-#include "hv/vmx/nested_run.h"
+#include "hv/vmx/nested_event.h"
 #include "hv/vmx/state.h"
 
 bool vmx_can_inject(struct vcpu *v, enum hvm_event_kind k)

@@ -12,6 +12,7 @@
 #include "hv/lib/string.h"
 #include "hv/vmx/evmcs.h"
 #include "hv/vmx/nested_ept.h"
+#include "hv/vmx/nested_event.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
 #include "hv/vmx/nested_state.h"
@@ -54,6 +55,7 @@ void vmx_nested_off(struct vcpu *v)
 	if (v->guest_mode)
 		vmx_nested_end(v);
 	vmx_nested_fix(v);
+	vcpu_note(v, DUE_LOOK); /* at an INIT that it has held back */
 }
 
 /* ---- what instructions say ---- */
@@ -453,11 +455,18 @@ static bool holds_smi(struct vcpu *v)
 	return v->guest_mode;
 }
 
+/* SDM "Other Causes of VM Exits": outside of guest mode it is blocked. */
+static bool holds_init(struct vcpu *v)
+{
+	return vmx_nested(v)->vmxon != NOWHERE;
+}
+
 const struct nested_ops vmx_nested_ops = {
     .insn = handle_insn,
     .event = vmx_nested_event,
     .hypercall = no_hypercall,
     .holds_smi = holds_smi,
+    .holds_init = holds_init,
     .translate = shadow_translate,
     .fault = shadow_fault,
     .walk = vmx_nested_walk,

@@ -13,6 +13,7 @@
 #include "hv/vmx/decode.h"
 #include "hv/vmx/direct.h"
 #include "hv/vmx/event.h"
+#include "hv/vmx/nested_event.h"
 #include "hv/vmx/nested_run.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"

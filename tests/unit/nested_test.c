@@ -9,6 +9,7 @@
  * hv/mm/p2m.c hv/mm/pt.c hv/mm/pool.c hv/mm/frame.c
  */
 #include "hv/svm/svm.c"
+#include "hv/cpu/apic.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
 #include "hv/guest/linear.h"
@@ -259,6 +260,8 @@ static u64 *npte(u64 gfn)
 	return (u64 *)mem(N_LEAVES) + gfn;
 }
 
+#define HSAVE 0x4000
+
 static void begin(void)
 {
 	start_guest(&pt_npt);
@@ -289,6 +292,7 @@ static void begin(void)
 	svm_load(&vcpu);
 	arch.vmcb->cs.attrib = VMCB_ATTR_L;
 	svm_set(&vcpu, HVM_EFER, EFER_SVME | EFER_LME | EFER_NXE);
+	svm_nested(&vcpu)->hsave_pa = HSAVE;
 	svm_set(&vcpu, HVM_CR4, CR4_PAE);
 	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG);
 	cpu_does = NULL;
@@ -506,6 +510,55 @@ static void test_intercepts(void)
 	guest.p2m.tlb_gen++;
 	run_to(NULL);
 	CHECK(*(u64 *)hpa_to_virt(hpa(msrpm_seen)) == ~0ull, "behind a flush, too");
+	end();
+}
+
+static u32 kicks;
+
+void apic_send_ipi(u32 apic_id, u8 vector)
+{
+	kicks++;
+}
+
+/* APM "INIT Support" */
+static void test_init(void)
+{
+	begin();
+	CHECK(!svm_nested_ops.holds_init(&vcpu), "INIT comes");
+	insn(SVM_EXIT_CLGI);
+	CHECK(svm_nested_ops.holds_init(&vcpu), "not while GIF is clear");
+	vcpu.init_latched = true;
+	vcpu.due = 0;
+	insn(SVM_EXIT_STGI);
+	CHECK(!svm_nested_ops.holds_init(&vcpu) && vcpu.due & DUE_LOOK, "until STGI");
+	insn(SVM_EXIT_CLGI);
+	vcpu.due = 0;
+	svm_set(&vcpu, HVM_EFER, 0);
+	CHECK(!svm_nested_ops.holds_init(&vcpu) && vcpu.due & DUE_LOOK, "or the end of SVM");
+	begin();
+	insn(SVM_EXIT_VMRUN);
+	CHECK(!svm_nested_ops.holds_init(&vcpu) && !svm_nested_ops.event(&vcpu),
+	      "a nested guest has it like any other,");
+	begin();
+	vmcb12()->int3 |= SVM_INT3_INIT;
+	vmcb12()->eventinj = EVT_VALID | 3 << 8 | VEC_UD;
+	vmcb12()->vintr |= SVM_V_INTR_MASKING;
+	insn(SVM_EXIT_VMRUN);
+	vcpu.init_latched = true;
+	kicks = 0;
+	CHECK(svm_nested_ops.holds_init(&vcpu) && !svm_nested_ops.event(&vcpu),
+	      "or is ended by it, behind an injection");
+	run_to(NULL);
+	CHECK(inject_seen & EVT_VALID && kicks == 1, "right behind, whatever its VMM's IF");
+	CHECK(svm_nested_ops.event(&vcpu) && !vcpu.guest_mode &&
+		  vmcb12()->exitcode == SVM_EXIT_INIT && vcpu.init_latched &&
+		  svm_nested_ops.holds_init(&vcpu),
+	      "and it stays pending, for STGI");
+	vcpu.init_latched = false;
+	begin();
+	svm_nested(&vcpu)->hsave_pa = 0;
+	CHECK(insn(SVM_EXIT_VMRUN) == VEC_GP && !vcpu.guest_mode,
+	      "VMRUN wants a place for the host's state");
 	end();
 }
 
@@ -1001,6 +1054,7 @@ static void test_restored(void)
 	svm_set(&vcpu, HVM_EFER, EFER_SVME | EFER_LME | EFER_NXE);
 	svm_set(&vcpu, HVM_CR4, CR4_PAE);
 	svm_set(&vcpu, HVM_CR0, CR0_PE | CR0_PG);
+	svm_nested(&vcpu)->hsave_pa = HSAVE;
 	insn(SVM_EXIT_VMRUN);
 	CHECK(vcpu.guest_mode && !shadow_has(20), "behind a reset, too");
 	end();
@@ -1018,6 +1072,7 @@ static void test_promise(void)
 	before = pool_promised_bytes();
 	BUG_ON(shadow_create(&vcpu));
 	arch.svme = EFER_SVME;
+	svm_nested(&vcpu)->hsave_pa = HSAVE;
 	CHECK(pool_promised_bytes() == before, "a vCPU without guests is promised no tables");
 	vcpu.rip = 0x5000;
 	insn(SVM_EXIT_VMRUN);
@@ -1064,6 +1119,7 @@ int main(void)
 	test_intercepts();
 	test_invpcid();
 	test_insns();
+	test_init();
 	test_state_meanwhile();
 	test_vmrun();
 	test_smi();

@@ -15,6 +15,7 @@
 #include "hv/vmx/nested.c"
 #include "hv/vmx/nested_area.c"
 #include "hv/vmx/nested_ept.c"
+#include "hv/vmx/nested_event.c"
 #include "hv/vmx/nested_run.c"
 #include "hv/vmx/nested_state.c"
 

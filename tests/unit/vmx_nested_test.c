@@ -17,6 +17,7 @@
 #include "hv/vmx/nested.c"
 #include "hv/vmx/nested_area.c"
 #include "hv/vmx/nested_ept.c"
+#include "hv/vmx/nested_event.c"
 #include "hv/vmx/nested_run.c"
 #include "hv/vmx/nested_state.c"
 
@@ -40,6 +41,13 @@ static void begin_on(void)
 	put12(VMCS_HOST_CS_SEL, 8);
 	put12(VMCS_HOST_TR_SEL, 24);
 	put12(VMCS_HOST_RIP, 0x2222);
+}
+
+static u32 kicks;
+
+void apic_send_ipi(u32 apic_id, u8 vector)
+{
+	kicks++;
 }
 
 static void does_hlt(void)
@@ -254,6 +262,50 @@ static void test_events(void)
 		      (EVT_VALID | EVT_HAS_ERROR | 3 << 8 | VEC_GP) &&
 		  vmcs12_get(m12(), VMCS_EXIT_INTR_ERROR) == 8,
 	      "or the guest's, if it has asked for it");
+	end();
+}
+
+static void test_behind_injection(void)
+{
+	begin_on();
+	put12(VMCS_PIN_CONTROLS, 0x16 | PIN_EXT_INTR | PIN_NMI | PIN_VNMI);
+	insn(EXIT_VMLAUNCH, 0);
+	run_to(NULL);
+	kicks = 0;
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 8);
+	run_to(NULL);
+	CHECK(seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID && !kicks, "an exception of ours alone");
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 8);
+	vcpu.nmi_pending = true;
+	run_to(NULL);
+	CHECK(seen[VMCS_ENTRY_INTR_INFO] & EVT_VALID && kicks == 1,
+	      "behind it what ends guest mode does not wait for another exit");
+	vcpu.nmi_pending = false;
+	end();
+}
+
+/* SDM "Other Causes of VM Exits" */
+static void test_init(void)
+{
+	begin();
+	CHECK(!vmx_nested_ops.holds_init(&vcpu), "INIT comes");
+	end();
+	begin_on();
+	CHECK(vmx_nested_ops.holds_init(&vcpu), "in VMX operation it is blocked");
+	put12(VMCS_ENTRY_INTR_INFO, EVT_VALID | 3 << 8 | VEC_UD);
+	vcpu.init_latched = true;
+	insn(EXIT_VMLAUNCH, 0);
+	kicks = 0;
+	CHECK(!vmx_nested_ops.event(&vcpu), "in guest mode it ends that, behind an injection");
+	run_to(NULL);
+	CHECK(kicks == 1, "right behind");
+	CHECK(vmx_nested_ops.event(&vcpu) && !vcpu.guest_mode && !vcpu.init_latched &&
+		  vmcs12_get(m12(), VMCS_EXIT_REASON) == EXIT_INIT,
+	      "which is all that comes of it");
+	vcpu.init_latched = true;
+	vcpu.due = 0;
+	insn(EXIT_VMXOFF, 0);
+	CHECK(vcpu.due & DUE_LOOK && !vmx_nested_ops.holds_init(&vcpu), "VMXOFF lets it in");
 	end();
 }
 
@@ -886,6 +938,8 @@ int main(void)
 	srandom(7);
 	nested_rules_setup(&all_caps, &(struct vmx_controls){.proc2 = ~0u});
 	test_insns();
+	test_behind_injection();
+	test_init();
 	test_entry();
 	test_shadow_root();
 	test_events();
