@@ -142,6 +142,11 @@ static s64 move_msrs(struct vcpu *v, u32 n, bool set)
 
 static void get_events(struct vcpu *v, struct corbel_vcpu_events *e)
 {
+	if (READ_ONCE(v->due) & DUE_NMI) { /* it has come since the vCPU has stopped */
+		vcpu_unnote(v, DUE_NMI);
+		v->nmi_pending = true;
+		vcpu_note(v, DUE_LOOK);
+	}
 	*e = (struct corbel_vcpu_events){
 	    .exception.injected = v->exception.pending && v->exception.injected,
 	    .exception.pending = v->exception.pending && !v->exception.injected,
@@ -232,6 +237,13 @@ static s64 set_debugregs(struct vcpu *v, const struct corbel_debugregs *d)
 	debug_set_dr(v, 6, d->dr6);
 	debug_set_dr(v, 7, d->dr7);
 	return 0;
+}
+
+static u32 get_mp_state(const struct vcpu *v)
+{
+	if (v->mp_state == MP_INIT_RECEIVED && READ_ONCE(v->due) & DUE_SIPI)
+		return MP_SIPI_RECEIVED;
+	return v->mp_state;
 }
 
 static s64 set_mp_state(struct vcpu *v, u32 state)
@@ -358,6 +370,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 	s64 bytes, ret = 0;
 
 	BUG_ON(what >= CORBEL_STATE_NR);
+	pmu_settle(v);
 	bytes = state_bytes[what];
 	switch (what) {
 	case CORBEL_STATE_SREGS:
@@ -386,7 +399,7 @@ s64 state_get(struct vcpu *v, u32 what, u32 n)
 		get_debugregs(v, &s->debugregs);
 		break;
 	case CORBEL_STATE_MP:
-		s->word = v->mp_state;
+		s->word = get_mp_state(v);
 		break;
 	case CORBEL_STATE_TSC_KHZ:
 		s->number = v->tsc_khz;
@@ -417,6 +430,7 @@ s64 state_set(struct vcpu *v, u32 what, u32 n)
 	union state *s = state_copy();
 
 	BUG_ON(what >= CORBEL_STATE_NR || n > PAGE_SIZE);
+	pmu_settle(v);
 	if (what == CORBEL_STATE_MSRS)
 		return move_msrs(v, n, true);
 	if (state_bytes[what] && n != state_bytes[what])

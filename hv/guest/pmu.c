@@ -361,14 +361,19 @@ static void tell_overflow(struct vcpu *v)
 		*lvt |= LVT_MASKED;
 }
 
+void pmu_settle(struct vcpu *v)
+{
+	if (unlikely(v->pmu.owed))
+		tell_overflow(v);
+}
+
 void pmu_load(struct vcpu *v)
 {
 	struct pmu *p = &v->pmu;
 	u64 on = find_counting(v), guest = pmu_caps.msr == &amd ? SELECT_GUEST : 0;
 
 	BUG_ON(this_cpu()->loaded != v || p->hw);
-	if (p->owed)
-		tell_overflow(v);
+	pmu_settle(v);
 	if (!on)
 		return;
 	for (u32 at = 0; at < PMU_GP + PMU_FIXED; at++) {

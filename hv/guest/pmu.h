@@ -47,6 +47,9 @@ void pmu_reset(struct vcpu *v);
 /* To the hardware, which has nobody's, when v is loaded, and back before another is. */
 void pmu_load(struct vcpu *v);
 void pmu_save(struct vcpu *v);
+/* An overflow that v, which is not loaded, has not been told of is told now: state is to have it.
+ */
+void pmu_settle(struct vcpu *v);
 /* DUE_PMU: the VM's filter is another. */
 void pmu_follow(struct vcpu *v);
 /* 0; -ENOENT: not a register that it has; -EINVAL: #GP. host: by its VMM. */

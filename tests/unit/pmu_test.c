@@ -590,6 +590,14 @@ static void test_overflow(void)
 	CHECK(!told(b) && status_is(b, 0), "one that comes late is not another's");
 	load(a);
 	CHECK(told(a) && status_is(a, BIT(1)), "it has it when it runs again");
+	*lvt = DM_NMI << 8;
+	start(a, 1, ALMOST, SELECT_INT);
+	happen(4, true);
+	load(b);
+	pmu_settle(a);
+	CHECK(told(a), "or when a VMM looks at its state");
+	load(a);
+	CHECK(!told(a), "once");
 	*lvt = LVT_MASKED | DM_NMI << 8;
 	start(a, 1, ALMOST, SELECT_INT);
 	happen(4, true);

@@ -313,6 +313,44 @@ static void test_events(void)
 	      "EVENTS: unless the VMM says that there is none");
 }
 
+static u32 settled;
+
+void pmu_settle(struct vcpu *v)
+{
+	settled++;
+}
+
+/* What has come since the vCPU has stopped is in its state. */
+static void test_meanwhile(void)
+{
+	struct corbel_vcpu_events e;
+	u32 word;
+
+	reset();
+	v.due = DUE_NMI | DUE_INIT | DUE_SIPI;
+	v.mp_state = MP_INIT_RECEIVED;
+	settled = 0;
+	CHECK(state_get(&v, CORBEL_STATE_EVENTS, 0) > 0, "EVENTS: are read");
+	memcpy(&e, data, sizeof(e));
+	CHECK(e.nmi.pending && e.smi.latched_init && v.due & DUE_LOOK && settled == 1,
+	      "EVENTS: an NMI, INIT, a counter's overflow");
+	e.flags = CORBEL_EVENTS_SMI;
+	e.smi.latched_init = e.nmi.pending = 0;
+	CHECK(!set(CORBEL_STATE_EVENTS, &e, sizeof(e)) && settled == 2 && !v.nmi_pending &&
+		  !(v.due & (DUE_NMI | DUE_INIT)),
+	      "EVENTS: and a VMM can say that there is none");
+	v.due |= DUE_NMI;
+	CHECK(!set(CORBEL_STATE_EVENTS, &e, sizeof(e)) && v.due & DUE_NMI,
+	      "EVENTS: but of one that it has not been told of");
+	CHECK(state_get(&v, CORBEL_STATE_MP, 0) > 0, "MP: is read");
+	memcpy(&word, data, sizeof(word));
+	CHECK(word == MP_SIPI_RECEIVED, "MP: SIPI");
+	v.due = 0;
+	CHECK(!set(CORBEL_STATE_MP, &word, sizeof(word)) && v.mp_state == MP_INIT_RECEIVED &&
+		  v.due & DUE_SIPI,
+	      "MP: which starts it, set again");
+}
+
 /* An interrupt that has been taken from PIC or VMM, and waits for its place, is one to a VMM. */
 static void test_taken_irq(void)
 {
@@ -438,6 +476,7 @@ int main(void)
 	test_xsave();
 	test_events();
 	test_taken_irq();
+	test_meanwhile();
 	test_rest();
 	test_sizes();
 	return test_end();
