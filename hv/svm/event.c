@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Event injection and windows on AMD-V; APM "Event Injection", "Virtual Interrupts". */
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/irq.h"
 #include "hv/svm/nested.h"
 #include "hv/svm/svm.h"
 #include "hv/svm/tcg.h"
@@ -67,6 +69,8 @@ void svm_want_window(struct vcpu *v, enum hvm_event_kind k, bool on)
 	/* the IRET intercept is on while NMIs are masked; it comes before the IRET, though */
 	if (k == HVM_INJ_NMI) {
 		s->nmi_step = s->watch & WATCH_IRET;
+		if (on && !v->nmi_masked && m->eventinj & EVT_VALID) /* right behind that */
+			apic_send_ipi(this_cpu()->apic_id, VEC_NOP);
 	} else if (unlikely(s->watch & (WATCH_NESTED | WATCH_NO_GIF))) {
 		svm_nested_window(v, on);
 	} else if (on) {

@@ -79,9 +79,11 @@ void vmx_write_blocking(struct vcpu *v)
 		vmcs_writen(VMCS_PENDING_DEBUG, pending);
 		/*
 		 * Behind STI the trap would come before an instruction. The debugger has had that
-		 * of STI itself: MOV SS holds the next one back, for an instruction.
+		 * of STI itself: MOV SS holds the next one back, for an instruction. So it does
+		 * with an NMI's window, which may be open behind STI, where none is injected.
 		 */
-		if (!(v->rflags & RFLAGS_IF) || (pending & DR6_BS && debug_holds_drs(v)))
+		if (!(v->rflags & RFLAGS_IF) || (pending & DR6_BS && debug_holds_drs(v)) ||
+		    (!pending && s->proc & PROC_NMI_WINDOW))
 			state = SHADOW_MOV_SS;
 	}
 	/* an entry with an NMI blocks the next ones itself, and wants to find them open */

@@ -473,6 +473,36 @@ static void test_breakpoint(void)
 	      "a breakpoint's handler returns behind INT3, whatever the last exit was");
 }
 
+static u32 kicks;
+
+void apic_send_ipi(u32 apic_id, u8 vector)
+{
+	kicks++;
+}
+
+/* There is no window for one that waits behind an injection: an interrupt is it. */
+static void test_nmi_behind(void)
+{
+	struct vmcb *m = fresh(false);
+
+	hvm = &svm_ops;
+	kicks = 0;
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 0);
+	vcpu_deliver_events(&vcpu);
+	CHECK(m->eventinj & EVT_VALID && !kicks, "an exception alone");
+	m = fresh(false);
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 0);
+	vcpu.nmi_pending = true;
+	vcpu_deliver_events(&vcpu);
+	CHECK(m->eventinj & EVT_VALID && kicks == 1, "an NMI comes right behind it");
+	m = fresh(false);
+	vcpu_inject_exception(&vcpu, VEC_GP, true, 0);
+	svm_mask_nmi(&vcpu, true);
+	vcpu.nmi_pending = true;
+	vcpu_deliver_events(&vcpu);
+	CHECK(m->eventinj & EVT_VALID && kicks == 1, "or behind another NMI's IRET");
+}
+
 static void test_nmi(void)
 {
 	struct vmcb *m = fresh(false);
@@ -618,6 +648,7 @@ int main(void)
 	test_efer();
 	test_cr0();
 	test_breakpoint();
+	test_nmi_behind();
 	test_nmi();
 	test_nmi_step();
 	test_cr8();

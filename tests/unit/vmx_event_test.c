@@ -275,6 +275,23 @@ static void test_nmi_first(void)
 	CHECK(!vcpu_can_take_irq(&vcpu), "nor with one whose delivery was broken off");
 }
 
+/* SDM "Other Causes of VM Exits": the window may be open behind STI, not behind MOV SS. */
+static void test_nmi_behind_sti(void)
+{
+	before(NOP, 0);
+	arch.shadow = SHADOW_STI;
+	vcpu.nmi_pending = true;
+	vcpu_deliver_events(&vcpu);
+	vmx_write_blocking(&vcpu);
+	CHECK(!vmcs[VMCS_ENTRY_INTR_INFO] && arch.proc & PROC_NMI_WINDOW &&
+		  vmcs[VMCS_INTERRUPTIBILITY] == SHADOW_MOV_SS,
+	      "an NMI behind STI waits for an instruction, not for ever");
+	vcpu.rflags |= RFLAGS_TF;
+	vmx_write_blocking(&vcpu);
+	CHECK(vmcs[VMCS_INTERRUPTIBILITY] == SHADOW_STI && vmcs[VMCS_PENDING_DEBUG] == DR6_BS,
+	      "a trap comes first");
+}
+
 /* An interrupt that has been acknowledged, by the PIC or the VMM */
 static void test_acknowledged(void)
 {
@@ -352,6 +369,7 @@ int main(void)
 	test_shadow_ends();
 	test_step_irqs();
 	test_nmi_first();
+	test_nmi_behind_sti();
 	test_acknowledged();
 	test_crs();
 	return test_end();
