@@ -235,7 +235,7 @@ static struct sched_unit *take_next(struct sched_cpu *sc, struct sched_unit *u, 
 	const struct sched_unit *preferred = u;
 	u32 more = LOOKED_AT;
 
-	while ((!u && more) || unlikely(sc->core)) {
+	while (more && (!u || unlikely(sc->core))) {
 		struct sched_unit *first = place_first(sc);
 
 		u = unlikely(sc->core) ? smt_first(sc, u, now) : first;
@@ -316,7 +316,7 @@ static u64 ask_again_at(const struct sched_cpu *sc, u64 now)
 	if (sc->curr || !sc->rq.queue.count)
 		return at;
 	if (unlikely(sc->core))
-		return MIN(at, smt_ask_at(sc, now));
+		return MIN(at, MAX(smt_ask_at(sc, now), soon_after(now)));
 	return MIN(at, soon_after(now));
 }
 

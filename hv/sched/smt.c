@@ -194,6 +194,8 @@ bool smt_core_is_urgent(const struct sched_cpu *sc)
 
 u64 smt_ask_at(const struct sched_cpu *sc, u64 now)
 {
+	if (smt_of(sc->index)->runs) /* which was parked, and there are more to look at */
+		return now;
 	return MAX(READ_ONCE(sc->core->turn) + sc->core->turn_ticks, now + ASK_MS * ms);
 }
 
@@ -287,14 +289,17 @@ static bool others_run_locked(const struct smt_core *core, u32 me, const void *b
 	return false;
 }
 
+/* Behind so many others, who have got less far, it is not looked for. */
+#define GROUP_LOOK 32
+
 static struct sched_unit *first_of_group(const struct sched_cpu *sc, const void *group)
 {
-	struct sched_unit *u;
+	struct sched_unit *u = sc->rq.queue.head;
 
-	for (u = sc->rq.queue.head; u; u = u->next)
+	for (u32 n = 0; u && n < GROUP_LOOK; u = u->next, n++)
 		if (group_of(u) == group)
-			break;
-	return u;
+			return u;
+	return NULL;
 }
 
 /* Another CPU runs one of the owner's, or is to do so. */

@@ -184,26 +184,37 @@ static void test_give(void)
 	      CROWD, (u32)many, CROWD / 16, (u32)few);
 }
 
-static struct sim_unit capped[CROWD];
+static struct sim_unit capped[CROWD], free_ones[CROWD];
 
-/* n of a VM wait, and its cap keeps them; one that has none runs. */
+/* n of a VM wake. */
+static void begin_vm(struct sched_group *g, struct sim_unit *its, u32 n)
+{
+	memset(its, 0, n * sizeof(*its));
+	for (u32 i = 0; i < n; i++) {
+		sched_unit_init(&its[i].s, 1024, NULL, 0, false);
+		its[i].last_cpu = MAX_CPUS;
+		CHECK_QUIET(!sched_group_join(g, &its[i].s), "one more");
+		sched_wake(&its[i].s);
+	}
+}
+
+/*
+ * n of a VM wait, and its cap keeps them; one that has none runs. Where two CPUs share a core there
+ * are as many of a VM without a cap.
+ */
 static void begin_caps(u32 n)
 {
 	struct sched_group *g;
 
-	machine(1, "fair");
+	machine(of_core, "fair");
 	add(1024, 0, false, 0, 0);
 	g = vm(0, 0);
 	CHECK_QUIET(!sched_group_set(g, 0, 1), "a cap");
-	memset(capped, 0, sizeof(capped));
-	for (u32 i = 0; i < n; i++) {
-		sched_unit_init(&capped[i].s, 1024, NULL, 0, false);
-		capped[i].last_cpu = MAX_CPUS;
-		CHECK_QUIET(!sched_group_join(g, &capped[i].s), "one more");
-		sched_wake(&capped[i].s);
-	}
+	begin_vm(g, capped, n);
+	if (by_core)
+		begin_vm(vm(0, 0), free_ones, n);
 	run(200 * MS);
-	CHECK_QUIET(sched_of(0)->parked.count > n / 2, "most wait for another window");
+	CHECK_QUIET(by_core || sched_of(0)->parked.count > n / 2, "most wait for another window");
 }
 
 /* Blocks for each choice of who runs next, at most, in a window that is used up. */
@@ -237,22 +248,30 @@ static void test_caps(void)
 /* The same where windows begin, and are used up. All get on nevertheless. */
 static u64 cost_of_windows(u32 n)
 {
-	u64 most = 0, had[CROWD], end;
+	u64 most = 0, had[CROWD], end, passes, idle = 0;
 	u32 ran = 0;
 
 	begin_caps(n);
 	for (u32 i = 0; i < n; i++)
 		had[i] = sched_runtime(&capped[i].s, now);
 	for (end = now + 4 * SEC; now < end;) {
-		u64 begun = blocks;
+		for (u32 i = 0; i < cpu_count; i++) {
+			u64 begun = blocks;
 
-		ask(&cpu_mem[0], false);
-		most = MAX(most, blocks - begun);
-		now = MAX(now + US, MIN(slice_end[0], now + 2 * MS));
+			me = &cpu_mem[i];
+			ask(me, false);
+			most = MAX(most, blocks - begun);
+		}
+		passes = MIN(MIN(slice_end[0], slice_end[cpu_count - 1]), now + 2 * MS) - now;
+		passes = MAX(passes, US);
+		for (u32 i = 0; i < cpu_count; i++)
+			idle += running[i] ? 0 : passes;
+		now += passes;
 	}
 	for (u32 i = 0; i < n; i++)
 		ran += sched_runtime(&capped[i].s, now) > had[i];
 	CHECK_QUIET(ran >= CROWD / 16, "so have other %u, of %u", ran, n);
+	CHECK_QUIET(idle <= cpu_count * SEC, "CPUs idle a quarter of the time at most");
 	return most;
 }
 
@@ -262,8 +281,17 @@ static void test_windows(void)
 
 	CHECK(few > 10 && many <= MOST_AT_ONCE,
 	      "where windows of %u begin and end a choice costs %u blocks at most, where those of "
-	      "%u do, %u",
-	      CROWD, (u32)many, CROWD / 16, (u32)few);
+	      "%u do, %u%s",
+	      CROWD, (u32)many, CROWD / 16, (u32)few, by_core ? ", with sched-gran=core" : "");
+}
+
+static void test_core_windows(void)
+{
+	by_core = true;
+	of_core = 2;
+	test_windows();
+	by_core = false;
+	of_core = 1;
 }
 
 /* Blocks for each of n that are queued by their deadlines. */
@@ -298,6 +326,7 @@ int main(void)
 	test_give();
 	test_caps();
 	test_windows();
+	test_core_windows();
 	for (enum order o = EQUAL; o <= BEFORE_OTHERS; o++) {
 		test_wake(o, false);
 		test_wake(o, true);
