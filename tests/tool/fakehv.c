@@ -3,7 +3,8 @@
  * LD_PRELOADed into the corbel tool: a /dev/corbel with dom0, somebody's VM $FAKEHV_OTHER if that
  * is set, whose process is $FAKEHV_OTHER_PID, and the guest whose record is $FAKEHV_RECORD. What is
  * set by CORBEL_IOC_SCHED (by id), SCHED_VM and POOL goes into $FAKEHV_SCHED, one line a call;
- * $FAKEHV_POOL is the errno of the last. With $FAKEHV_FAST the tool's clock runs so many times as
+ * $FAKEHV_POOL is the errno of the last. With $FAKEHV_SPLIT=N six CPUs are all Pool-0's, and the
+ * Nth pool that is made is refused. With $FAKEHV_FAST the tool's clock runs so many times as
  * fast. With $FAKEHV_FSYNC fsync() fails. While there is a file or directory $FAKEHV_FAIL no query
  * is answered; a file is gone with the first. $FAKEHV_LOOKS: the guest's vCPU 1 has run and waited
  * more at each look; $FAKEHV_COMES: it is another; $FAKEHV_REALTIME: it is of real time.
@@ -28,6 +29,7 @@
 	(77ul * CORBEL_MAX_VCPUS) /* and the id: a vCPU's number, as the hypervisor has it */
 
 static int device = -1;
+static unsigned int created; /* pools */
 static const char log_text[] = "(hv) first line\n(hv) second line\n";
 
 static int record_pid(void)
@@ -145,12 +147,16 @@ static int query(struct corbel_query *q)
 				      .sleeps = {1, 2, [4] = 3},
 				      .sleep_ns = {40, 160, [4] = 600}};
 	struct corbel_log *log = (void *)(uintptr_t)q->buf;
-	const char *fail = getenv("FAKEHV_FAIL");
+	const char *fail = getenv("FAKEHV_FAIL"), *splits = getenv("FAKEHV_SPLIT");
 
 	if (fail && !access(fail, F_OK)) {
 		unlink(fail);
 		errno = EIO;
 		return -1;
+	}
+	if (splits) {
+		pool[0].cpus.word[0] = 0x3f;
+		strcpy(pool[0].policy, "rr");
 	}
 	if (getenv("FAKEHV_POLICY"))
 		strcpy(pool[1].policy, getenv("FAKEHV_POLICY"));
@@ -164,7 +170,7 @@ static int query(struct corbel_query *q)
 			return answer(q, &vcpu, sizeof(vcpu));
 		break;
 	case CORBEL_STAT_POOL:
-		if (q->index < 3)
+		if (q->index < (splits ? 1 + created : 3u))
 			return answer(q, &pool[q->index], sizeof(pool[0]));
 		break;
 	case CORBEL_STAT_CPU:
@@ -237,6 +243,13 @@ static int set_sched_vm(const struct corbel_sched_vm *s)
 
 static int call_pool(const struct corbel_pool_call *c)
 {
+	const char *splits = getenv("FAKEHV_SPLIT");
+
+	if (splits && c->op == CORBEL_POOL_CREATE && ++created == strtoul(splits, NULL, 10)) {
+		created--;
+		errno = ENOSPC;
+		return -1;
+	}
 	if (getenv("FAKEHV_POOL")) {
 		errno = atoi(getenv("FAKEHV_POOL"));
 		return -1;

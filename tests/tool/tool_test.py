@@ -98,7 +98,7 @@ def test_node():
         os.makedirs(f"{DIR}/nodes/{node}")
         with open(f"{DIR}/nodes/{node}/cpulist", "w") as f:
             f.write(cpus + "\n")
-    for cpus, wanted in ('cpus = "3-4"', True), ('cpus = ["2", "5"]', True), ('cpus = "1-2"', False), ('cpus = ["2", "all"]', False), ("", False):
+    for cpus, wanted in ('cpus = "3-4"', True), ('cpus = "node:0,^5"', True), ('cpus = ["2", "5"]', True), ('cpus = "1-2"', False), ('cpus = ["2", "all"]', False), ("", False):
         p = corbel("create", config("near", f"vcpus = 2\n{cpus}\n"), env=nodes)
         check(p.returncode == 0 and ("prefer:0" in policies("near")) == wanted, f"memory {'comes from the node of' if wanted else 'is anywhere with'} {cpus or 'no CPUs'}", p.stderr + str(policies("near")))
         corbel("destroy", "near")
@@ -1634,6 +1634,30 @@ def check_got(env):
     check(fails(corbel("vcpu-list", "--delay=0", env=env), "from 0.001 to 3600", code=2), "no time is too short")
 
 
+def check_pools_of_nodes(env, sched):
+    """Of six CPUs nodes 0, 1 and 4 have some; node 2 has memory only, and node 5's CPUs are not the pool's."""
+    env = dict(env, CORBEL_NODES=f"{DIR}/split")
+    for node, cpus in ("node0", "0"), ("node1", "1-2"), ("node2", ""), ("node4", "3-5"), ("node5", "6-7"), ("node6", "node:6"):
+        os.makedirs(f"{DIR}/split/{node}")
+        with open(f"{DIR}/split/{node}/cpulist", "w") as f:
+            f.write(cpus + "\n")
+    for args, wanted in ((("cpupool-create", "new", "cpus=node:1"), "pool 0 0 6 0 new \n"), (("cpupool-cpu-add", "fast", "nodes:0-1,^2"), "pool 2 5 3 0  \n"),
+                         (("vcpu-pin", "hyp", "1", "node:4,^4"), "13 0 28 0\n"), (("sched", "--cpus=^nodes:4-5", "--vcpu=1", "hyp"), "13 0 " + "f" * 126 + "07 0\n")):
+        p, told = corbel(*args, env=env), sched()
+        check(p.returncode == 0 and told == wanted, f"{args[0]} with nodes", p.stderr + told)
+    for cpus, words in (("node:2", "has no CPUs"), ("node:3", "has no CPUs"), ("nodes:0-3", "has no CPUs"), ("node:600", "from 0 to 511"), ("nodes:1-0", "goes upwards"),
+                        ("node:6", "has no CPUs"), ("node", "not a list of CPUs"), ("node:", "not a list"), ("node0", "not a list"), ("node:1,^1,^2", "no CPU is left")):
+        check(fails(corbel("cpupool-create", "new", f"cpus={cpus}", env=env), words), f"no CPUs: {cpus}")
+    made = "pool 0 0 6 0 Pool-node1 rr\n"
+    check(fails(corbel("cpupool-numa-split", env=env), "there are other pools already") and not sched(), "cpupool-numa-split is not done twice")
+    p, told = corbel("cpupool-numa-split", env=dict(env, FAKEHV_SPLIT="9")), sched()
+    check(p.returncode == 0 and told == made + "pool 0 0 38 0 Pool-node4 rr\npool 4 0 0 0 Pool-node0 \n", "cpupool-numa-split", p.stderr + told)
+    p, told = corbel("cpupool-numa-split", env=dict(env, FAKEHV_SPLIT="2")), sched()
+    check(fails(p, "Pool-node4: No space") and told == made + "pool 1 5 0 0  \npool 2 0 6 0  \n", "what is half done is undone", p.stderr + told)
+    p = corbel("cpupool-numa-split", env=dict(env, FAKEHV_SPLIT="9", CORBEL_NODES=f"{DIR}/none"))
+    check(fails(p, "not of several nodes") and not sched(), "without nodes there is nothing to split", p.stderr)
+
+
 def check_pools(env, sched):
     def run(*args):
         p = corbel(*args, env=env)
@@ -1675,12 +1699,13 @@ def check_pools(env, sched):
     check(refused(errno.EBUSY, ["another pool has one of these CPUs"], "cpupool-cpu-add", "fast", "0"), "another's CPU stays")
     check(refused(errno.ENODEV, ["has no CPUs"], "cpupool-migrate", "hyp", "fast"), "nobody moves where no CPU is")
     check(refused(errno.ENOENT, ["dom0 stays"], "cpupool-migrate", "dom0", "fast"), "dom0 does not move")
+    check_pools_of_nodes(env, sched)
     check_budgets(run, refused, env, sched)
 
 
 # What changes something, and of what only reads, what has a form of its own.
 CHANGES = set("start config-update console pause unpause shutdown reboot destroy cpupool-create cpupool-destroy cpupool-rename cpupool-cpu-add "
-              "cpupool-cpu-remove cpupool-migrate rename mem-set mem-max vcpu-set vcpu-pin block-attach block-detach cd-insert cd-eject network-attach "
+              "cpupool-cpu-remove cpupool-migrate cpupool-numa-split rename mem-set mem-max vcpu-set vcpu-pin block-attach block-detach cd-insert cd-eject network-attach "
               "network-detach pci-attach pci-detach pci-assignable-add pci-assignable-remove vncviewer sysrq trigger dump-core save restore template "
               "clone image migrate migrate-receive revert".split())
 OWN_FORM = {"metrics": "Prometheus' text", "debug-dump": "for people", "help": "for people"}

@@ -150,12 +150,15 @@ int cfg_distance(const char *a, const char *b);
 const char *cfg_bad_name(const char *name);
 
 /*
- * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3". 0 and *c (not empty), or -1 and what is wrong
- * in err. cpulist_format() writes the shortest such list; buf of CPULIST_TEXT is always enough.
+ * CPU lists as in xl: "all", "3", "0-1,4", "0-7,^3", "node:1", "nodes:0-1,^3". 0 and *c (not
+ * empty), or -1 and what is wrong in err. cpulist_format() writes the shortest such list, without
+ * nodes; buf of CPULIST_TEXT is always enough.
  */
 #define CPULIST_TEXT 1536
 int cpulist_parse(const char *list, struct corbel_cpus *c, char *err, unsigned int size);
 char *cpulist_format(const struct corbel_cpus *c, char *buf, unsigned int size);
+/* The CPUs of a node, as dom0's Linux numbers them. False: it is not there, or has none. */
+bool node_cpus(unsigned int node, struct corbel_cpus *c);
 bool cpus_empty(const struct corbel_cpus *c);
 bool cpus_all(const struct corbel_cpus *c);
 unsigned int cpus_count(const struct corbel_cpus *c);

@@ -365,6 +365,7 @@ int cmd_cpupool_rename(struct opts *o);
 int cmd_cpupool_cpu_add(struct opts *o);
 int cmd_cpupool_cpu_remove(struct opts *o);
 int cmd_cpupool_migrate(struct opts *o);
+int cmd_cpupool_numa_split(struct opts *o);
 int cmd_vcpu_pin(struct opts *o);
 int cmd_stat(struct opts *o);
 int cmd_dmesg(struct opts *o);

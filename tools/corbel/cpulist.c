@@ -3,14 +3,18 @@
 #include "cfg.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int cpulist_bad(char *err, unsigned int size, const char *list)
 {
-	snprintf(err, size,
-		 "\"%.40s\" is not a list of CPUs; right are \"all\", \"3\", \"0-1,4\", \"0-7,^3\"",
-		 list);
+	snprintf(
+	    err, size,
+	    "\"%.40s\" is not a list of CPUs; right are \"all\", \"3\", \"0-1,4\", \"0-7,^3\", "
+	    "\"node:1\"",
+	    list);
 	return -1;
 }
 
@@ -57,47 +61,95 @@ static void set_range(struct corbel_cpus *c, unsigned int from, unsigned int to,
 			c->word[from / 64] ^= 1ull << from % 64;
 }
 
+bool node_cpus(unsigned int node, struct corbel_cpus *c)
+{
+	const char *dir = getenv("CORBEL_NODES"); /* for tests */
+	char path[PATH_MAX], list[4096] = "", err[160];
+	FILE *f;
+
+	if (!dir || !*dir)
+		dir = "/sys/devices/system/node";
+	snprintf(path, sizeof(path), "%s/node%u/cpulist", dir, node);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (fgets(list, sizeof(list), f))
+		list[strcspn(list, "\n")] = 0;
+	fclose(f);
+	/* numbers only: not nodes again */
+	return !list[strspn(list, "0123456789-,")] && !cpulist_parse(list, c, err, sizeof(err));
+}
+
+/* What is between two commas. */
+struct part {
+	unsigned int from, to; /* CPUs, or */
+	bool nodes, without;
+};
+
+static int read_part(const char **s, struct part *p)
+{
+	*p = (struct part){.to = LAST};
+	*s += strspn(*s, " \t");
+	p->without = **s == '^';
+	*s += p->without;
+	if (!strncmp(*s, "all", 3)) {
+		*s += 3;
+		return 0;
+	}
+	p->nodes = !strncmp(*s, "node:", 5) || !strncmp(*s, "nodes:", 6);
+	if (p->nodes)
+		*s = strchr(*s, ':') + 1;
+	if (cpu_number(s, &p->from))
+		return -1;
+	p->to = p->from;
+	return **s == '-' && ((*s)++, cpu_number(s, &p->to)) ? -1 : 0;
+}
+
+/* NULL, or what is wrong. */
+static const char *set_part(struct corbel_cpus *c, const struct part *p)
+{
+	struct corbel_cpus its;
+	unsigned int node, cpu;
+
+	if (p->from > p->to)
+		return "a range goes upwards";
+	if (p->to > LAST)
+		return p->nodes ? "nodes go from 0 to 511" : "CPUs go from 0 to 511";
+	for (node = p->from; p->nodes && node <= p->to; node++) {
+		if (!node_cpus(node, &its))
+			return "a node is not there, or has no CPUs,";
+		for (cpu = 0; cpu <= LAST; cpu++)
+			if (has_cpu(&its, cpu))
+				set_range(c, cpu, cpu, !p->without);
+	}
+	if (!p->nodes)
+		set_range(c, p->from, p->to, !p->without);
+	return NULL;
+}
+
 int cpulist_parse(const char *list, struct corbel_cpus *c, char *err, unsigned int size)
 {
-	unsigned int from, to;
-	const char *s = list;
-	bool without, first = true;
+	const char *s = list, *wrong = NULL;
+	bool first = true;
+	struct part p;
 
 	memset(c, 0, sizeof(*c));
 	do {
-		s += strspn(s, " \t");
-		without = *s == '^';
-		s += without;
-		if (!strncmp(s, "all", 3)) {
-			s += 3;
-			from = 0;
-			to = LAST;
-		} else {
-			if (cpu_number(&s, &from))
-				return cpulist_bad(err, size, list);
-			to = from;
-			if (*s == '-' && (s++, cpu_number(&s, &to)))
-				return cpulist_bad(err, size, list);
-		}
-		if (to > LAST || from > to) {
-			snprintf(err, size, "%s in \"%.40s\"",
-				 to > LAST ? "CPUs go from 0 to 511" : "a range goes upwards",
-				 list);
-			return -1;
-		}
-		if (without && first) /* "^1" alone: all but 1 */
+		if (read_part(&s, &p))
+			return cpulist_bad(err, size, list);
+		if (p.without && first) /* "^1" alone: all but 1 */
 			set_range(c, 0, LAST, true);
-		set_range(c, from, to, !without);
+		wrong = set_part(c, &p);
 		first = false;
 		s += strspn(s, " \t");
-	} while (*s == ',' && s++);
-	if (*s)
+	} while (!wrong && *s == ',' && s++);
+	if (*s && !wrong)
 		return cpulist_bad(err, size, list);
-	if (cpus_empty(c)) {
-		snprintf(err, size, "no CPU is left in \"%.40s\"", list);
-		return -1;
-	}
-	return 0;
+	if (!wrong && cpus_empty(c))
+		wrong = "no CPU is left";
+	if (wrong)
+		snprintf(err, size, "%s in \"%.40s\"", wrong, list);
+	return wrong ? -1 : 0;
 }
 
 char *cpulist_format(const struct corbel_cpus *c, char *buf, unsigned int size)

@@ -301,6 +301,81 @@ int cmd_cpupool_cpu_remove(struct opts *o)
 	return change_cpus(o, CORBEL_POOL_REMOVE);
 }
 
+/* ---- a pool for each node ---- */
+
+#define MOST_NODES 512
+
+/* The pools that have been made are no more, and Pool-0 has their CPUs again. */
+static void unsplit(void)
+{
+	struct corbel_pool_call gives, gets;
+	struct corbel_pool_stat *p = NULL;
+	int i, n = pools_get(&p);
+
+	for (i = 0; i < n; i++) {
+		gives = (struct corbel_pool_call){.op = CORBEL_POOL_DESTROY, .pool = p[i].id};
+		gets = (struct corbel_pool_call){.op = CORBEL_POOL_ADD, .cpus = p[i].cpus};
+		if (p[i].id && !is_loose(&p[i]) && !hv_pool(&gives))
+			hv_pool(&gets);
+	}
+	free(p);
+}
+
+/* The node's CPUs that are of the pool. Has it any? */
+static bool node_cpus_of(const struct corbel_pool_stat *p, unsigned int node,
+			 struct corbel_cpus *cpus)
+{
+	unsigned int i;
+
+	if (!node_cpus(node, cpus))
+		return false;
+	for (i = 0; i < CORBEL_MAX_CPUS / 64; i++)
+		cpus->word[i] &= p->cpus.word[i];
+	return !cpus_empty(cpus);
+}
+
+/* Each node but the first gets a pool, and Pool-0 another name. 0, or 1 told. */
+static int split(const struct corbel_pool_stat *all)
+{
+	struct corbel_pool_call c = {.op = CORBEL_POOL_RENAME}, more = {.op = CORBEL_POOL_CREATE};
+	unsigned int node, nodes = 0;
+
+	for (node = 0; node < MOST_NODES; node++) {
+		if (!node_cpus_of(all, node, &more.cpus))
+			continue;
+		if (!nodes++) {
+			snprintf(c.name, sizeof(c.name), "Pool-node%u", node);
+			continue;
+		}
+		snprintf(more.name, sizeof(more.name), "Pool-node%u", node);
+		memcpy(more.policy, all->policy, sizeof(more.policy));
+		if (hv_pool(&more))
+			return fail("cpupool-numa-split: %s: %s", more.name, strerror(errno));
+	}
+	if (nodes < 2)
+		return fail("cpupool-numa-split: the CPUs are not of several nodes");
+	if (hv_pool(&c))
+		return fail("cpupool-numa-split: %s: %s", c.name, strerror(errno));
+	return 0;
+}
+
+int cmd_cpupool_numa_split(struct opts *o)
+{
+	struct corbel_pool_stat *p = NULL;
+	int n = pools_get(&p), err = 1;
+
+	if (n > 1) {
+		fail("cpupool-numa-split: there are other pools already, or CPUs of none; `corbel "
+		     "cpupool-list -c' shows them");
+	} else if (n == 1) {
+		err = split(p);
+		if (err)
+			unsplit();
+	}
+	free(p);
+	return err;
+}
+
 /* What its vCPUs are to have there is more than there is left. */
 static int no_room(const char *guest, const struct corbel_pool_stat *p)
 {

@@ -199,6 +199,8 @@ static const struct command {
     {"cpupool-cpu-remove", "POOL CPUS", "Take them away", no_options, 2, 2, cmd_cpupool_cpu_remove},
     {"cpupool-migrate", "NAME POOL", "Move a running guest to a pool", no_options, 2, 2,
      cmd_cpupool_migrate},
+    {"cpupool-numa-split", "", "Make a pool of each node's CPUs", no_options, 0, 0,
+     cmd_cpupool_numa_split},
     {"stat", "[NAME]", "Count exits by reason and vCPU", json_only, 0, 1, cmd_stat},
     {"metrics", "", "Show numbers of all guests for Prometheus", no_options, 0, 0, cmd_metrics},
     {"domid", "NAME", "Show the id of a guest of this name", json_only, 1, 1, cmd_domid},
@@ -613,7 +615,6 @@ static const struct {
 	const char *name, *instead;
 } of_xl[] = {
     {"sched-", "`corbel sched' has weights, CPUs, caps and budgets"},
-    {"cpupool-", "there are no nodes; `corbel help' lists what there is for pools"},
     {"usb", "have usb = 1 and usbdevice in the guest's file"},
     {"vtpm-", "have tpm = 1 in the guest's file"},
     {"sharing", "clones share memory; `corbel clone' makes them"},

@@ -9,29 +9,10 @@
 
 #include <errno.h>
 #include <linux/mempolicy.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define MOST_NODES 64
-
-static bool read_cpus(unsigned int node, struct corbel_cpus *cpus)
-{
-	const char *dir = getenv("CORBEL_NODES"); /* for tests */
-	char path[PATH_MAX], list[4096] = "", err[256];
-	FILE *f;
-
-	if (!dir || !*dir)
-		dir = "/sys/devices/system/node";
-	snprintf(path, sizeof(path), "%s/node%u/cpulist", dir, node);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	if (fgets(list, sizeof(list), f))
-		list[strcspn(list, "\n")] = 0;
-	fclose(f);
-	return !cpulist_parse(list, cpus, err, sizeof(err));
-}
 
 static bool runs_within(const struct cfg *c, const struct corbel_cpus *cpus)
 {
@@ -54,7 +35,7 @@ void node_prefer(const struct cfg *c)
 	unsigned int node = 0;
 	int mode;
 
-	while (node < MOST_NODES && !(read_cpus(node, &cpus) && runs_within(c, &cpus)))
+	while (node < MOST_NODES && !(node_cpus(node, &cpus) && runs_within(c, &cpus)))
 		node++;
 	/* who has started us with a policy, as by numactl, wants that */
 	if (node == MOST_NODES || syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0) ||
