@@ -162,11 +162,17 @@ def nodes():
     half = [x for i in (0, 1) for x in ('-object', f'memory-backend-ram,id=m{i},size=1G', '-numa', f'node,memdev=m{i}',
                                         '-numa', f'cpu,node-id={i},socket-id=0,core-id={i}')]
     for hv, count in ('', 2), ('numa=off', 1):
-        with Machine(f'nodes, {hv or "usual"}', cpus='4,sockets=1,cores=2,threads=2', extra=half, hv=hv) as m:
+        with Machine(f'nodes, {hv or "usual"}', cpus='4,sockets=1,cores=2,threads=2', extra=half, hv=hv, args='dom0.demo=0') as m:
             m.prompt()
             seen = m.json('corbel info --json')['topology']
             ok([len({c[k] for c in seen}) for k in ('cpu', 'core', 'package', 'node')] == [4, 2, 1, count],
                f'{m.label}: 2 cores of one package are in {count} node{"s" if count > 1 else ""}', seen)
+            m.out_of("""sed '$a cpus = "node:1"' /etc/corbel/demo.cfg > /run/near.cfg; corbel create /run/near.cfg""", 60)
+            vm = next(g for g in m.json('corbel list --json') if g['name'] == 'demo')
+            maps = m.out_of(f'cat /proc/{vm["pid"]}/numa_maps', 20)
+            own = re.findall(r'^7f\S+ prefer:1 .*anon=\d{4,}.* N1=\d{4,}', maps, re.M)
+            ran = {v['cpus'] for v in m.json('corbel vcpu-list --json demo')}
+            ok(own and 'prefer:0' not in maps and ran == {'2-3'}, f'{m.label}: a guest that has the CPUs of node 1 has its memory from there', f'{ran} {maps}')
 
 
 def idle_states():
