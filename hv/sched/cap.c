@@ -35,8 +35,9 @@ static u64 left_of(struct sched_cap *c, u64 now)
 	budget = cap_budget(percent);
 	passed = now > start ? (now - start) / window : 0;
 	if (passed) {
-		/* what one window leaves over is for the next */
-		used = MAX(used - MIN(passed, CAP_MAX_DEBT + 1) * budget, -budget);
+		/* what one window leaves over is for the next; the cap may have been greater */
+		used = MIN(used, CAP_MAX_DEBT * budget) - MIN(passed, CAP_MAX_DEBT + 1) * budget;
+		used = MAX(used, -budget);
 		WRITE_ONCE(c->used, used);
 		WRITE_ONCE(c->start, start + passed * window);
 	}

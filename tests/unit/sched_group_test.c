@@ -330,6 +330,26 @@ static void test_shared_caps(void)
 	CHECK(near(one, .6, TOLERANCE), "or of another in its place: %.3f", one);
 }
 
+/* What has been run under a greater cap is not owed under a small one for ever. */
+static void test_lowered_cap(void)
+{
+	u64 ran, begun;
+
+	begin(4);
+	sched_group_set(vm(0, 4), 0, 200);
+	run(SETTLE);
+	run(10 * MS - now % (10 * MS) + 9 * MS);
+	sched_group_set(&group[0], 0, 1);
+	run(MS);
+	begun = now;
+	ran = sched_runtime(&unit[0].s, now);
+	while (sched_runtime(&unit[0].s, now) == ran && now < begun + 8 * SEC)
+		run(10 * MS);
+	CHECK(now <= begun + 600 * MS,
+	      "4 CPUs: a cap of 200 %%, and then of 1 %%, lets run after %llu ms",
+	      (now - begun) / MS);
+}
+
 /* A cap that is new has no windows behind it of which anything would be left. */
 static void test_fresh_cap(void)
 {
@@ -467,6 +487,7 @@ int main(void)
 	test_shared_caps();
 	test_many_shared();
 	test_fresh_cap();
+	test_lowered_cap();
 	test_small_weights();
 	test_great_weights();
 	test_parameters();
