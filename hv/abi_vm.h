@@ -74,9 +74,12 @@ enum corbel_pic_call {
 	CORBEL_PIC_TELL,
 	CORBEL_PIT_ON,	   /* at port 0x61, too? The VM has an 8254, in a state to be set */
 	CORBEL_PIT_PERIOD, /* -> 2 * ns until channel 0's interrupt, or 0; + 1: again and again */
-	CORBEL_PIT_GET,	   /* word -> that of struct corbel_pit, 0..19 */
-	CORBEL_PIT_AGE,	   /* channel -> ns since its count was loaded; the time in GET is ours */
-	CORBEL_PIT_SET,	   /* word, value -> value; counting begins anew */
+	/* word -> that of struct corbel_pit, 0..19; all are as they were when word 0 was read */
+	CORBEL_PIT_GET,
+	/* channel -> ns since the count that GET has read was loaded; the time in GET is ours */
+	CORBEL_PIT_AGE,
+	/* word, value -> value; with the last word all are its state, and counting begins anew */
+	CORBEL_PIT_SET,
 };
 /* What PIC_LINE says of the line: */
 #define CORBEL_PIC_MASKED 0u

@@ -344,6 +344,8 @@ static s64 call_locked(struct pic *p, const u64 *arg)
 	return word;
 }
 
+#define PIT_WORDS (sizeof(struct corbel_pit) / sizeof(u32))
+
 static s64 call_pit(struct pic *p, const u64 *arg)
 {
 	u32 word = arg[3];
@@ -361,19 +363,24 @@ static s64 call_pit(struct pic *p, const u64 *arg)
 		return ns ? ns << 1 | periodic : 0;
 	}
 	if (arg[1] == CORBEL_PIT_AGE && arg[2] < 3)
-		return MAX(now_ns() - p->pit.ch[arg[2]].count_load_time, 0ll);
+		return MAX(now_ns() - p->moved.ch[arg[2]].count_load_time, 0ll);
 	if (arg[1] == CORBEL_PIT_AGE)
 		return -EINVAL;
-	if (arg[2] >= sizeof(p->pit) / sizeof(word))
+	if (arg[2] >= PIT_WORDS)
 		return -EINVAL;
-	at = (u8 *)&p->pit + arg[2] * sizeof(word);
+	at = (u8 *)&p->moved + arg[2] * sizeof(word);
 	if (arg[1] == CORBEL_PIT_GET) {
+		if (!arg[2]) /* the guest may write to it before the others are asked for */
+			p->moved = p->pit;
 		memcpy(&word, at, sizeof(word));
 		return word;
 	}
 	memcpy(at, &word, sizeof(word));
+	if (arg[2] < PIT_WORDS - 1)
+		return word;
 	for (u32 i = 0; i < 3; i++)
-		p->pit.ch[i].count_load_time = now_ns();
+		p->moved.ch[i].count_load_time = now_ns();
+	p->pit = p->moved;
 	return word;
 }
 

@@ -337,11 +337,64 @@ static void test_sleep(void)
 	      "any other call wakes them, too");
 }
 
+static void set_pit(const struct corbel_pit *to)
+{
+	u32 word, wrong = 0;
+
+	for (u32 i = 0; i < 20; i++) {
+		memcpy(&word, (const u8 *)to + 4 * i, 4);
+		wrong += call(CORBEL_PIT_SET, i, word, 0) != word;
+	}
+	CHECK(!wrong, "20 words are taken");
+}
+
+static void get_pit(struct corbel_pit *to, u32 first)
+{
+	u32 word;
+
+	for (u32 i = first; i < 20; i++) {
+		word = call(CORBEL_PIT_GET, i, 0, 0);
+		memcpy((u8 *)to + 4 * i, &word, 4);
+	}
+}
+
+/* The guest goes on while its state is read, or set. */
+static void test_pit_moved(void)
+{
+	struct corbel_pit was, got;
+
+	init(1);
+	call(CORBEL_PIT_ON, 0, 0, 0);
+	clock_ns = 5000;
+	out(0x43, 0x54), out(0x41, 7);
+	out(0x43, 0x90), out(0x42, 9);
+	was = vm.pic.pit;
+	get_pit(&got, 0);
+	clock_ns = 6000;
+	out(0x43, 0x52), out(0x41, 8), out(0x42, 10);
+	get_pit(&got, 1);
+	CHECK(!memcmp(&got, &was, sizeof(got)) && call(CORBEL_PIT_AGE, 1, 0, 0) == 1000 &&
+		  call(CORBEL_PIT_AGE, 2, 0, 0) == 1000,
+	      "its state is read as it was when its first word was read");
+	get_pit(&got, 0);
+	CHECK(got.ch[1].count == 8 && got.ch[2].count == 10 && !call(CORBEL_PIT_AGE, 1, 0, 0),
+	      "and is another when that is read again");
+	call(CORBEL_PIT_SET, 6, 99, 0);
+	CHECK(vm.pic.pit.ch[1].count == 8, "it is as it was until all is set");
+	out(0x41, 11);
+	set_pit(&was);
+	CHECK(vm.pic.pit.ch[1].count == 7 && vm.pic.pit.ch[2].count == 9 &&
+		  vm.pic.pit.ch[1].count_load_time == 6000,
+	      "and then as it has been set, from now on");
+	clock_ns = 0;
+}
+
 static void test_pit(void)
 {
 	static const struct corbel_pit strange = {
 	    .ch[0 ... 2] = {.mode = 0xee, .count_latched = 0xee, .rw_mode = 0xee, .read_state = 7}};
-	u32 word, wrong = 0;
+	struct corbel_pit hpet = {.flags = CORBEL_PIT_HPET}, got;
+	u32 word;
 
 	init(1);
 	CHECK(!pit_has_port(&vm.pic, 0x40) && call(CORBEL_PIC_IO, 0x40, 1, 0) == -EINVAL,
@@ -352,9 +405,10 @@ static void test_pit(void)
 	      "with one it has four ports");
 	call(CORBEL_PIT_ON, 1, 0, 0);
 	CHECK(pit_has_port(&vm.pic, 0x61), "or five");
-	call(CORBEL_PIT_SET, 18, CORBEL_PIT_HPET, 0);
+	set_pit(&hpet);
 	CHECK(!call(CORBEL_PIT_PERIOD, 0, 0, 0), "none in an HPET's place makes interrupts");
-	call(CORBEL_PIT_SET, 18, 0, 0);
+	hpet.flags = 0;
+	set_pit(&hpet);
 	out(0x43, 0x34), out(0x40, 0x9c);
 	CHECK(!told, "half a count is no news");
 	out(0x40, 0x2e);
@@ -365,6 +419,7 @@ static void test_pit(void)
 	clock_ns = 1000000;
 	word = in(0x40);
 	CHECK((word | in(0x40) << 8) == 11932 - 1193 && !told, "it is read as time passes");
+	call(CORBEL_PIT_GET, 0, 0, 0);
 	CHECK(call(CORBEL_PIT_AGE, 0, 0, 0) == 1000000 && call(CORBEL_PIT_AGE, 3, 0, 0) == -EINVAL,
 	      "how long ago it was loaded is told, of three channels");
 	CHECK(!(in(0x61) & 2), "port 0x61 is read");
@@ -374,12 +429,13 @@ static void test_pit(void)
 	call(CORBEL_PIC_LINE, 4, false, true);
 	call(CORBEL_PIT_PERIOD, 0, 0, 0), in(0x40);
 	CHECK(vm.pic.asleep && !told, "the PICs beside it sleep on");
-	for (u32 i = 0; i < 20; i++) {
-		memcpy(&word, (const u8 *)&strange + 4 * i, 4);
-		wrong += call(CORBEL_PIT_SET, i, word, 0) != word ||
-			 call(CORBEL_PIT_GET, i, 0, 0) != (i < 18 && i % 6 == 4 ? 1000000 : word);
+	set_pit(&strange);
+	get_pit(&got, 0);
+	for (u32 i = 0; i < 3; i++) {
+		CHECK(got.ch[i].count_load_time == 1000000, "the time is that at which it was set");
+		got.ch[i].count_load_time = 0;
 	}
-	CHECK(!wrong, "its state is set and read, but for the time");
+	CHECK(!memcmp(&got, &strange, sizeof(got)), "its state is set and read, but for the time");
 	for (u16 port = 0x40; port < 0x44; port++)
 		in(port), in(port), out(port, 0xff);
 	CHECK(vm.pic.pit.ch[0].count, "whatever it is, nothing breaks");
@@ -483,6 +539,7 @@ int main(void)
 	test_boot_cpu();
 	test_sleep();
 	test_pit();
+	test_pit_moved();
 	test_calls();
 	test_ports();
 	test_any_state();
