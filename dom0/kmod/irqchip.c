@@ -419,7 +419,6 @@ void cb_irqchip_init(struct cb_vm *vm)
 	spin_lock_init(&vm->irq_lock);
 	spin_lock_init(&vm->irqfds_lock);
 	INIT_LIST_HEAD(&vm->irqfds);
-	INIT_LIST_HEAD(&vm->resamplers);
 	cb_pic_init(vm);
 	ioapic_reset(&vm->ioapic);
 	vm->ioapic.deliver = deliver_msi;
@@ -470,6 +469,7 @@ void cb_irqchip_exit(struct cb_vm *vm)
 	if (rt)
 		kvfree_rcu(rt, rcu);
 	cb_pit_destroy(vm);
+	kvfree(vm->resamplers);
 }
 
 int cb_irqchip_get(struct cb_vm *vm, struct kvm_irqchip *c)

@@ -26,14 +26,16 @@
 #include <linux/poll.h>
 #include <linux/workqueue.h>
 
+#define MAX_IRQFDS 16384u /* KVM has as many as there are descriptors; their list is walked */
+
 struct irqfd {
 	struct cb_vm *vm;
 	u32 gsi;
 	struct eventfd_ctx *eventfd, *resamplefd;
 	wait_queue_entry_t wait;
 	poll_table poll;
-	struct list_head list;	    /* vm->irqfds; empty once it is being shut down */
-	struct list_head resampler; /* vm->resamplers, if there is a resamplefd */
+	struct list_head list;	     /* vm->irqfds; empty once it is being shut down */
+	struct hlist_node resampler; /* vm->resamplers[gsi], if there is a resamplefd */
 	struct work_struct shutdown;
 	struct irq_bypass_consumer consumer;
 	/* under vm->irqfds_lock: the device's interrupt, or NULL; where it is posted to, 0: not */
@@ -142,7 +144,7 @@ static void deactivate_locked(struct irqfd *f)
 {
 	list_del_init(&f->list);
 	if (f->resamplefd)
-		list_del_rcu(&f->resampler);
+		hlist_del_rcu(&f->resampler);
 	queue_work(cb_wq, &f->shutdown);
 }
 
@@ -174,73 +176,72 @@ static void queue_proc(struct file *file, wait_queue_head_t *head, poll_table *t
 	add_wait_queue_priority(head, &f->wait);
 }
 
-void cb_irqfd_acked(struct cb_vm *vm, u32 gsi)
-{
-	struct irqfd *f;
-	bool lowered = false;
-
-	rcu_read_lock();
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler)
-	{
-		if (f->gsi != gsi)
-			continue;
-		if (!lowered)
-			cb_irq_set(vm, CB_SRC_RESAMPLE, gsi, false);
-		lowered = true;
-		cb_eventfd_signal(f->resamplefd);
-	}
-	rcu_read_unlock();
-}
-
-/*
- * A user can have as many as descriptors: who looks for several GSIs goes through them once.
- * Both under RCU.
- */
-void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu)
-{
-	struct irqfd *f;
-
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler)
-	{
-		if (!routes_is_sint(routes, f->gsi, vcpu))
-			continue;
-		cb_irq_set(vm, CB_SRC_RESAMPLE, f->gsi, false);
-		cb_eventfd_signal(f->resamplefd);
-	}
-}
-
-u64 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes)
-{
-	struct irqfd *f;
-	u64 pins = 0;
-
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler) pins |= routes_pins(routes, f->gsi);
-	return pins;
-}
-
 bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi)
 {
-	struct irqfd *f;
-	bool found = false;
+	const struct hlist_head *all = smp_load_acquire(&vm->resamplers);
 
+	return all && !hlist_empty(&all[gsi]);
+}
+
+/* Under RCU. */
+static void tell_resamplers(struct cb_vm *vm, u32 gsi)
+{
+	struct irqfd *f;
+
+	cb_irq_set(vm, CB_SRC_RESAMPLE, gsi, false);
+	hlist_for_each_entry_rcu(f, &vm->resamplers[gsi], resampler)
+	    cb_eventfd_signal(f->resamplefd);
+}
+
+void cb_irqfd_acked(struct cb_vm *vm, u32 gsi)
+{
 	rcu_read_lock();
-	list_for_each_entry_rcu(f, &vm->resamplers, resampler) found |= f->gsi == gsi;
+	if (cb_irqfd_wants_ack(vm, gsi))
+		tell_resamplers(vm, gsi);
 	rcu_read_unlock();
-	return found;
+}
+
+void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu)
+{
+	u32 gsi;
+
+	for (gsi = 0; gsi < CB_MAX_ROUTES; gsi++)
+		if (cb_irqfd_wants_ack(vm, gsi) && routes_is_sint(routes, gsi, vcpu))
+			tell_resamplers(vm, gsi);
+}
+
+/* Interrupts are off: it is looked for by pins, since of irqfds there may be many. */
+u64 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes)
+{
+	const s16 *gsi = routes->gsi_of[0], *end = routes->gsi_of[KVM_NR_IRQCHIPS];
+	u64 pins = 0;
+
+	for (; gsi < end; gsi++)
+		if (*gsi != NO_GSI && cb_irqfd_wants_ack(vm, *gsi))
+			pins |= routes_pins(routes, *gsi);
+	return pins;
 }
 
 static int activate_irqfd(struct cb_vm *vm, struct irqfd *f)
 {
 	struct irqfd *other;
+	u32 have = 0;
 	int r = 0;
 
 	lockdep_assert_held(&vm->lock);
 	spin_lock_irq(&vm->irqfds_lock);
-	list_for_each_entry(other, &vm->irqfds, list) if (other->eventfd == f->eventfd) r = -EBUSY;
+	list_for_each_entry(other, &vm->irqfds, list)
+	{
+		have++;
+		if (other->eventfd == f->eventfd)
+			r = -EBUSY;
+	}
+	if (have == MAX_IRQFDS)
+		r = -ENOSPC;
 	if (!r) {
 		list_add_tail(&f->list, &vm->irqfds);
 		if (f->resamplefd)
-			list_add_tail_rcu(&f->resampler, &vm->resamplers);
+			hlist_add_head_rcu(&f->resampler, &vm->resamplers[f->gsi]);
 	}
 	spin_unlock_irq(&vm->irqfds_lock);
 	return r;
@@ -249,6 +250,21 @@ static int activate_irqfd(struct cb_vm *vm, struct irqfd *f)
 static struct eventfd_ctx *resamplefd_of(const struct kvm_irqfd *args)
 {
 	return args->flags & KVM_IRQFD_FLAG_RESAMPLE ? eventfd_ctx_fdget(args->resamplefd) : NULL;
+}
+
+/* Only few VMs have one that waits for acknowledgements, so it comes with the first. */
+static int prepare_resampling(struct cb_vm *vm)
+{
+	struct hlist_head *all;
+
+	lockdep_assert_held(&vm->lock);
+	if (vm->resamplers)
+		return 0;
+	all = kvcalloc(CB_MAX_ROUTES, sizeof(*all), GFP_KERNEL_ACCOUNT);
+	if (!all)
+		return -ENOMEM;
+	smp_store_release(&vm->resamplers, all);
+	return 0;
 }
 
 static int assign_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
@@ -274,7 +290,10 @@ static int assign_irqfd(struct cb_vm *vm, const struct kvm_irqfd *args)
 	if (r)
 		goto out_ctx;
 	mutex_lock(&vm->lock);
-	r = activate_irqfd(vm, f);
+	if (f->resamplefd)
+		r = prepare_resampling(vm);
+	if (!r)
+		r = activate_irqfd(vm, f);
 	if (!r) {
 		cb_irq_update_eoi(vm); /* before the first interrupt, whose end it is to hear of */
 		find_producer(f);

@@ -325,7 +325,8 @@ struct cb_vm {
 
 	spinlock_t irqfds_lock;
 	struct list_head irqfds;
-	struct list_head resamplers;	  /* RCU; changed under irqfds_lock */
+	/* Of each GSI, RCU; changed under irqfds_lock. Set once, under lock; NULL until one asks */
+	struct hlist_head *resamplers;
 	struct list_head ioeventfds;	  /* under lock */
 	struct list_head slow_ioeventfds; /* those without a doorbell, under zones_lock, too */
 

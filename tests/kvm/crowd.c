@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * As many vCPUs as a VM can have, and ids that no xAPIC has: all are started and meet an NMI, each
- * by one IPI to all; one that is far away is told by its id.
+ * by one IPI to all; one that is far away is told by its id. And as many irqfds.
  */
 #define _GNU_SOURCE
 #include "vmm.h"
@@ -10,14 +10,17 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define PAGE	  0x9 /* of pl_crowd_other */
 #define COUNT(vm) (*(volatile u32 *)((vm)->ram + PAGE * 0x1000 + 0x800))
 #define RUN_MS	  60000
 #define FAR_ID	  4000u
+#define IRQFDS	  16384u
 
 struct job {
 	struct vm *vm;
@@ -128,10 +131,55 @@ static void test_far(void)
 	vm_free(&vm);
 }
 
+/* Each time it is looked anew for who waits for which pin's end, with interrupts off. */
+static u64 ms_of_settings(struct vm *vm)
+{
+	struct kvm_irqchip io = {.chip_id = KVM_IRQCHIP_IOAPIC};
+	u64 start;
+
+	if (vm_ioctl(vm, KVM_GET_IRQCHIP, &io))
+		fatal("KVM_GET_IRQCHIP");
+	start = now_ms();
+	for (u32 i = 0; i < 2000; i++)
+		if (vm_ioctl(vm, KVM_SET_IRQCHIP, &io))
+			fatal("KVM_SET_IRQCHIP");
+	return now_ms() - start;
+}
+
+static void test_irqfds(void)
+{
+	static int fd[IRQFDS + 1];
+	int back = eventfd(0, EFD_NONBLOCK);
+	u64 before, after;
+	struct vm vm;
+	u32 i;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	before = ms_of_settings(&vm);
+	for (i = 0; i <= IRQFDS; i++) {
+		struct kvm_irqfd f = {.fd = fd[i] = eventfd(0, EFD_NONBLOCK),
+				      .gsi = 100 + i % 3000,
+				      .flags = KVM_IRQFD_FLAG_RESAMPLE,
+				      .resamplefd = back};
+
+		if (vm_ioctl(&vm, KVM_IRQFD, &f))
+			break;
+	}
+	ok(i == IRQFDS && errno == ENOSPC, "crowd: a VM can have %u irqfds (%u)", IRQFDS, i);
+	after = ms_of_settings(&vm);
+	ok(after < 2 * before + 20,
+	   "crowd: they hold nobody up who has to do with others (%llu ms, %llu)",
+	   (long long)before, (long long)after);
+	vm_free(&vm);
+	for (i = 0; i <= IRQFDS; i++)
+		close(fd[i]);
+	close(back);
+}
+
 int main(void)
 {
 	struct sigaction a = {.sa_handler = on_signal};
-	struct rlimit files = {4096, 4096};
+	struct rlimit files = {IRQFDS + 4096, IRQFDS + 4096};
 
 	if (setrlimit(RLIMIT_NOFILE, &files))
 		fatal("setrlimit: errno %d", errno);
@@ -139,5 +187,6 @@ int main(void)
 	sigaction(SIGUSR1, &a, NULL);
 	test_most();
 	test_far();
+	test_irqfds();
 	return failures != 0;
 }

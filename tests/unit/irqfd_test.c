@@ -15,7 +15,8 @@ struct cb_vm {
 	struct mutex lock;
 	int irqchip;
 	spinlock_t irqfds_lock;
-	struct list_head irqfds, resamplers;
+	struct list_head irqfds;
+	struct hlist_head *resamplers;
 };
 struct vcpu_data {
 	u64 pi_desc_addr;
@@ -49,6 +50,8 @@ static struct vcpu_data posted_to[DEVICES];
 static bool has_device;
 static pthread_mutex_t bypass = PTHREAD_MUTEX_INITIALIZER;
 
+bool cb_irqfd_wants_ack(struct cb_vm *of, u32 gsi);
+
 static void cb_irq_set(struct cb_vm *of, enum cb_irq_source src, u32 gsi, bool level)
 {
 	if (src == CB_SRC_RESAMPLE && level && !__atomic_load_n(&acks_told, __ATOMIC_SEQ_CST))
@@ -62,9 +65,11 @@ static void cb_irq_set(struct cb_vm *of, enum cb_irq_source src, u32 gsi, bool l
 /* Acknowledgements are told from here on, if there is anyone who waits for them. */
 static void cb_irq_update_eoi(struct cb_vm *of)
 {
-	pthread_mutex_lock(&of->irqfds_lock);
-	__atomic_store_n(&acks_told, !list_empty(&of->resamplers), __ATOMIC_SEQ_CST);
-	pthread_mutex_unlock(&of->irqfds_lock);
+	bool any = false;
+
+	for (u32 gsi = 0; gsi < CB_MAX_ROUTES; gsi++)
+		any |= cb_irqfd_wants_ack(of, gsi);
+	__atomic_store_n(&acks_told, any, __ATOMIC_SEQ_CST);
 }
 
 static void cb_irq_posting(struct cb_vm *of, u32 gsi, struct vcpu_data *to)
@@ -124,7 +129,6 @@ static bool nothing_posted(void)
 
 void cb_irqfd_rerouted(struct cb_vm *of);
 void cb_irqfd_acked(struct cb_vm *of, u32 gsi);
-bool cb_irqfd_wants_ack(struct cb_vm *of, u32 gsi);
 void cb_irqfd_sint_acked(struct cb_vm *of, const struct routes *routes, u32 vcpu);
 u64 cb_irqfd_awaited_pins(struct cb_vm *of, const struct routes *routes);
 int cb_irqfd(struct cb_vm *of, const struct kvm_irqfd *args);
@@ -181,9 +185,16 @@ static void begin(void)
 	pthread_mutex_init(&vm.lock.m, NULL);
 	pthread_mutex_init(&vm.irqfds_lock, NULL);
 	INIT_LIST_HEAD(&vm.irqfds);
-	INIT_LIST_HEAD(&vm.resamplers);
 	memset(edges, 0, sizeof(edges));
 	memset(levels, 0, sizeof(levels));
+}
+
+/* As cb_irqchip_exit(). */
+static void check_end(void)
+{
+	kvfree(vm.resamplers);
+	vm.resamplers = NULL;
+	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
 }
 
 /* ---- one at a time ---- */
@@ -208,7 +219,7 @@ static void test_edge(void)
 	CHECK(!waiters_of(1) && list_empty(&vm.irqfds), "a VM's end takes all");
 	kernel_close(0);
 	kernel_close(1);
-	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
+	check_end();
 }
 
 static void test_refusals(void)
@@ -263,12 +274,12 @@ static void test_resample(void)
 	CHECK(!deassign(0, 9) && levels[9], "one goes, the other goes on");
 	kernel_close(2);
 	flush_workqueue(cb_wq);
-	CHECK(!levels[9] && list_empty(&vm.resamplers) && list_empty(&vm.irqfds),
+	CHECK(!levels[9] && !cb_irqfd_wants_ack(&vm, 9) && list_empty(&vm.irqfds),
 	      "the last one's eventfd is closed: nobody could lower the line any more");
 	kernel_close(0);
 	kernel_close(1);
 	kernel_close(3);
-	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
+	check_end();
 }
 
 static u32 reading; /* atomic: 1, a reader is in the list; 2, it is to go */
@@ -305,7 +316,7 @@ static void test_reader(void)
 	CHECK(held > kernel_live && list_empty(&vm.irqfds),
 	      "what an acknowledgement may be reading is not freed meanwhile");
 	kernel_close(1);
-	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
+	check_end();
 }
 
 static void test_posting(void)
@@ -328,7 +339,7 @@ static void test_posting(void)
 	      "nor when it is deassigned");
 	has_device = false;
 	kernel_close(0);
-	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
+	check_end();
 }
 
 /* ---- all at once ---- */
@@ -390,14 +401,14 @@ static void test_fight(void)
 	CHECK(assigned > 20 && raised > 2, "threads have assigned %llu, and %llu were raised",
 	      (unsigned long long)assigned, (unsigned long long)raised);
 	cb_irqfd_release(&vm);
-	CHECK(list_empty(&vm.irqfds) && list_empty(&vm.resamplers) && nothing_posted(),
+	CHECK(list_empty(&vm.irqfds) && nothing_posted(),
 	      "then the VM ends, and nothing is posted");
 	for (u32 i = 0; i < FIGHT_GSIS; i++)
 		CHECK(!levels[i], "line %u is low", i);
 	for (u32 i = 0; i < 2 * FIGHT_FDS; i++)
 		kernel_close((int)i);
 	flush_workqueue(cb_wq);
-	CHECK(!kernel_live, "nothing stays (%u)", kernel_live);
+	check_end();
 }
 
 int main(void)

@@ -52,12 +52,19 @@ static inline void *kzalloc(size_t bytes, int flags)
 	return calloc(1, bytes);
 }
 
+static inline void *kvcalloc(size_t n, size_t bytes, int flags)
+{
+	return kzalloc(n * bytes, flags);
+}
+
 static inline void kfree(void *p)
 {
 	if (p)
 		__atomic_fetch_sub(&kernel_live, 1, __ATOMIC_RELAXED);
 	free(p);
 }
+
+#define kvfree kfree
 
 /* ---- locks ---- */
 typedef pthread_mutex_t spinlock_t;
@@ -108,6 +115,7 @@ static inline void synchronize_rcu(void)
 #define rcu_assign_pointer(p, v) __atomic_store_n(&(p), v, __ATOMIC_RELEASE)
 #define RCU_INIT_POINTER(p, v)	 __atomic_store_n(&(p), v, __ATOMIC_RELAXED)
 #define smp_load_acquire(p)	 __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define smp_store_release(p, v)	 __atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define xchg(p, v)		 __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
 
 /* ---- bits ---- */
@@ -172,6 +180,43 @@ static inline bool list_empty(const struct list_head *l)
 	for ((p) = LIST_ENTRY((head)->next, p, member),                                            \
 	    (n) = LIST_ENTRY((p)->member.next, p, member);                                         \
 	     &(p)->member != (head); (p) = (n), (n) = LIST_ENTRY((n)->member.next, n, member))
+
+struct hlist_node {
+	struct hlist_node *next, **pprev;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+static inline void hlist_add_head_rcu(struct hlist_node *n, struct hlist_head *head)
+{
+	n->next = head->first;
+	n->pprev = &head->first;
+	if (n->next)
+		n->next->pprev = &n->next;
+	__atomic_store_n(&head->first, n, __ATOMIC_RELEASE);
+}
+
+static inline void hlist_del_rcu(struct hlist_node *n)
+{
+	if (n->next)
+		n->next->pprev = n->pprev;
+	__atomic_store_n(n->pprev, n->next, __ATOMIC_RELEASE);
+}
+
+static inline bool hlist_empty(const struct hlist_head *head)
+{
+	return !__atomic_load_n(&head->first, __ATOMIC_ACQUIRE);
+}
+
+#define HLIST_ENTRY(n, p, member)                                                                  \
+	({                                                                                         \
+		struct hlist_node *node = __atomic_load_n(&(n), __ATOMIC_ACQUIRE);                 \
+		node ? container_of(node, __typeof__(*(p)), member) : NULL;                        \
+	})
+#define hlist_for_each_entry_rcu(p, head, member)                                                  \
+	for ((p) = HLIST_ENTRY((head)->first, p, member); (p);                                     \
+	     (p) = HLIST_ENTRY((p)->member.next, p, member))
 
 /* ---- a work queue of one thread ---- */
 struct work_struct {
