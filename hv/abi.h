@@ -320,7 +320,7 @@ enum corbel_exit_reason {
 	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */
 	CORBEL_EXIT_BROKEN,
 	CORBEL_EXIT_PIC, /* pic.what: what has happened, as PIC_TELL asked, PIC_ASLEEP or PIC_PIT */
-	CORBEL_EXIT_TPR, /* tpr: the TPR has been read or written by MMIO */
+	CORBEL_EXIT_TPR, /* tpr: by MMIO; or, without CORBEL_VM_LAPIC, CR8 has been lowered */
 	CORBEL_EXIT_NEST, /* its first guest: CORBEL_PROMISE_NESTED (abi_nested.h), and resume */
 };
 

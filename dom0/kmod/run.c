@@ -270,6 +270,10 @@ static int exit_eoi(struct cb_vcpu *v)
 
 static int exit_tpr(struct cb_vcpu *v)
 {
+	if (v->vm->irqchip == CB_IRQCHIP_NONE) {
+		WRITE_ONCE(v->run->exit_reason, KVM_EXIT_SET_TPR);
+		return 0;
+	}
 	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_TPR_ACCESS);
 	WRITE_ONCE(v->run->tpr_access.rip, v->page->tpr.rip);
 	WRITE_ONCE(v->run->tpr_access.is_write, v->page->tpr.is_write);

@@ -43,6 +43,14 @@ static bool cr4_valid(struct vcpu *v, u64 val)
 	return !(val & ~old & CR4_PCIDE) || (lma && !(hvm->get(v, HVM_CR3) & 0xfff));
 }
 
+/* A VMM that has the LAPICs may have an interrupt that waits for that. */
+static void write_cr8(struct vcpu *v, u64 val)
+{
+	if (unlikely(!v->vm->has_lapic && val < lapic_get_cr8(v)))
+		vcpu_exit_to_dom0(v, CORBEL_EXIT_TPR);
+	lapic_set_cr8(v, val);
+}
+
 bool cr_write(struct vcpu *v, u8 cr, u64 val)
 {
 	if (hvm->get(v, HVM_MODE) != EMUL_64)
@@ -52,7 +60,7 @@ bool cr_write(struct vcpu *v, u8 cr, u64 val)
 	else if (cr == 4 && cr4_valid(v, val))
 		vcpu_set_cr4(v, val);
 	else if (cr == 8 && val < 16)
-		lapic_set_cr8(v, val);
+		write_cr8(v, val);
 	else
 		return false;
 	return true;

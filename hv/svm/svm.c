@@ -196,7 +196,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	if (vm->is_dom0)
 		m->int4 &= ~SVM_INT4_WBINVD;
 	allow_waiting(m, vm->flags);
-	svm_of(v)->watch = svm_of(v)->virq = 0;
+	svm_of(v)->virq = 0;
+	svm_of(v)->watch = WATCH_CR8; /* the next entry sees to that */
 	svm_nested_reset(v, init);
 	svm_flush_asid(v);
 }
@@ -266,7 +267,7 @@ static __noinline void watch_cr8(struct vcpu *v)
 
 	s->watch &= ~WATCH_CR8;
 	s->vmcb->cr_write &= ~BIT(8);
-	if (lapic_tpr_threshold(v)) {
+	if (!v->vm->has_lapic || lapic_tpr_threshold(v)) {
 		s->watch |= WATCH_CR8;
 		s->vmcb->cr_write |= BIT(8);
 	}

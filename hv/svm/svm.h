@@ -29,7 +29,7 @@ _Static_assert(sizeof(struct svm_vcpu) <= VCPU_ARCH_BYTES, "fits in the vCPU's p
 
 #define WATCH_INJECT BIT(0) /* an event is in the VMCB */
 #define WATCH_NMI    BIT(1) /* NMIs are masked: IRET is intercepted */
-/* writes of CR8 exit: an interrupt waits for it to be lowered, or QUIRK_CR8 */
+/* writes of CR8 exit: an interrupt, or a VMM, waits for it to be lowered, or QUIRK_CR8 */
 #define WATCH_CR8    BIT(2)
 #define WATCH_TLB    BIT(3) /* the last entry flushed, the next must not */
 #define WATCH_IRET   BIT(4) /* IRET has been intercepted: NMIs are open once RIP has moved on */

@@ -283,6 +283,8 @@ static void init_controls(struct vcpu *v)
 	s->proc2 = vmx_ctl.proc2;
 	if (vm->is_dom0)
 		s->proc2 &= ~(PROC2_WBINVD | PROC2_BUS_LOCK | PROC2_NOTIFY);
+	if (!vm->has_lapic)
+		s->proc |= PROC_CR8_LOAD;
 	allow_waiting(s, vm->flags);
 	for (u32 i = 0; i < ARRAY_SIZE(reset_fields); i++)
 		vmcs_write(reset_fields[i].field, reset_fields[i].value);

@@ -16,7 +16,7 @@ static unsigned long long xcr0_hw;
 #define OFF (CR0_CD | CR0_NW)
 #define ON  (CR0_PE | CR0_PG | CR0_ET)
 
-static struct vm vm = {.id = 1};
+static struct vm vm = {.id = 1, .has_lapic = true};
 static struct vcpu_emul emul;
 static struct corbel_vcpu_page page;
 static struct vcpu vcpu, *const v = &vcpu;
@@ -214,6 +214,15 @@ static void test_cr8(void)
 	reset();
 	CHECK(takes(8, 15) && v->lapic.tpr == 0xf0, "CR8: 15 is the most");
 	CHECK(refuses(8, 16) && refuses(8, ~0ull), "CR8: more is refused");
+	CHECK(takes(8, 4), "CR8: a LAPIC of ours looks for itself");
+	vm.has_lapic = false;
+	CHECK(takes(8, 4) && takes(8, 5),
+	      "CR8: of what is not lower the VMM that has the LAPIC does not hear");
+	CHECK(!takes(8, 3) && v->stop_reason == CORBEL_EXIT_TPR && v->lapic.tpr == 0x30 &&
+		  v->rip == 0x1004,
+	      "CR8: of what is it does");
+	CHECK(refuses(8, 16) && !v->stop_reason, "CR8: but not of what is refused");
+	vm.has_lapic = true;
 }
 
 static bool reads(u8 cr, const char *code, u64 val)

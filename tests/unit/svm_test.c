@@ -82,7 +82,8 @@ static struct vmcb *fresh(bool is_dom0)
 	flush_one = SVM_TLB_FLUSH_ASID;
 	svm_cpu0 = (struct svm_cpu){.asid_gen = 1, .next_asid = 1};
 	this_cpu()->svm = &svm_cpu0;
-	vm = (struct vm){.is_dom0 = is_dom0, .p2m = {.tlb_gen = 1, .pt.root = hpa(0x5000)}};
+	vm = (struct vm){
+	    .is_dom0 = is_dom0, .has_lapic = true, .p2m = {.tlb_gen = 1, .pt.root = hpa(0x5000)}};
 	vm.io_map = hpa_to_virt(hpa(0x6000));
 	vm.msr_map = hpa_to_virt(hpa(0xa000));
 	vcpu = (struct vcpu){.vm = &vm, .p2m = &vm.p2m, .arch = &arch, .rip = 0x1000};
@@ -566,6 +567,14 @@ static void test_cr8(void)
 	CHECK(!(m->cr_write & BIT(8)), "till the next exit");
 	vcpu.irq_injected = false;
 	quirks = 0;
+	m = fresh(false);
+	run();
+	CHECK(!(m->cr_write & BIT(8)), "nothing else does it where the LAPIC is ours");
+	vm.has_lapic = false;
+	svm_vcpu_reset(&vcpu, true);
+	run();
+	run();
+	CHECK(m->cr_write & BIT(8), "where it is the VMM's, writes exit at all times");
 }
 
 /* One CPU has a vCPU, by loading or by borrowing it, and only that one sets its state. */

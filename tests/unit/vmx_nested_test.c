@@ -932,6 +932,20 @@ static void test_enable(void)
 	vmx_ctl = chosen;
 }
 
+/* A VMM that has the LAPICs is told when CR8 is lowered; else TPR's shadow does without exits. */
+static void test_cr8(void)
+{
+	begin();
+	guest.has_lapic = true;
+	vmx_vcpu_reset(&vcpu, true);
+	CHECK(!(vmcs[VMCS_PROC_CONTROLS] & PROC_CR8_LOAD), "MOV to CR8 does not exit");
+	guest.has_lapic = false;
+	vmx_vcpu_reset(&vcpu, true);
+	CHECK((vmcs[VMCS_PROC_CONTROLS] & (PROC_CR8_LOAD | PROC_CR8_STORE)) == PROC_CR8_LOAD,
+	      "but where the LAPIC is the VMM's");
+	end();
+}
+
 int main(void)
 {
 	arena_init(256 * MB);
@@ -961,5 +975,6 @@ int main(void)
 	test_hidden();
 	test_denied();
 	test_enable();
+	test_cr8();
 	return test_end();
 }
