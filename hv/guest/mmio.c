@@ -324,19 +324,43 @@ static inline bool ring_plainly(struct vcpu *v, const struct vm_exit *x, const s
 }
 
 /* An event finds a device where its stack or a table should be: what KVM tells of that, too. */
-static void stuck_at_delivery(struct vcpu *v, const struct vm_exit *x)
+static void stuck_at_delivery(struct vcpu *v, const struct vm_exit *x, u32 event)
 {
-	u32 event = hvm_event(HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error);
-
-	if (v->irq_injected)
-		event = hvm_event(HVM_INJ_IRQ, v->irq_vector, false);
-	else if (v->nmi_injected)
-		event = hvm_event(HVM_INJ_NMI, VEC_NMI, false);
 	guest_stuck(v, GUEST_ERROR_DELIVERY, NULL); /* dom0 ends there, and has no page */
 	WRITE_ONCE(v->page->internal.event, event);
 	WRITE_ONCE(v->page->internal.exit, x->raw);
 	WRITE_ONCE(v->page->internal.gpa, x->p2m.gpa);
 	WRITE_ONCE(v->page->internal.access, BIT(x->p2m.write));
+}
+
+/* Which one is on its way to its handler; 0: none. */
+static u32 broken_off(const struct vcpu *v)
+{
+	if (v->irq_injected)
+		return hvm_event(HVM_INJ_IRQ, v->irq_vector, false);
+	if (v->nmi_injected)
+		return hvm_event(HVM_INJ_NMI, VEC_NMI, false);
+	if (v->exception.pending && v->exception.injected)
+		return hvm_event(HVM_INJ_EXCEPTION, v->exception.vector, v->exception.has_error);
+	return 0;
+}
+
+/* The same of an instruction that has no other access to memory. */
+static u32 software_event(const struct insn *i)
+{
+	if (i->map || i->vex)
+		return 0;
+	switch (i->opcode) {
+	case 0xcc: /* INT3 */
+		return hvm_event(HVM_INJ_EXCEPTION, VEC_BP, false);
+	case 0xcd: /* INT n */
+		return hvm_event(EVT_SOFTWARE, i->imm, false);
+	case 0xce: /* INTO */
+		return hvm_event(HVM_INJ_EXCEPTION, VEC_OF, false);
+	case 0xf1: /* INT1 */
+		return hvm_event(HVM_INJ_EXCEPTION, VEC_DB, false);
+	}
+	return 0;
 }
 
 /*
@@ -348,12 +372,13 @@ static enum after_exit emulate_insn(struct vcpu *v, const struct vm_exit *x, boo
 	struct guest_fault f = {0};
 	struct fetched *in;
 	struct emul_env e;
+	enum emul_result r;
+	u32 event = broken_off(v);
 	int ret;
 
 	/* It is not the instruction that has come there, but an event on its way to the handler. */
-	if (unlikely(v->irq_injected || v->nmi_injected ||
-		     (v->exception.pending && v->exception.injected))) {
-		stuck_at_delivery(v, x);
+	if (unlikely(event)) {
+		stuck_at_delivery(v, x, event);
 		return EXIT_PREPARE;
 	}
 	ret = vcpu_fetch(v, &f);
@@ -379,7 +404,13 @@ static enum after_exit emulate_insn(struct vcpu *v, const struct vm_exit *x, boo
 		e.stopped = x->p2m.write ? EMUL_STOPPED_WRITE : EMUL_STOPPED_READ;
 		e.stopped_gpa = x->p2m.gpa;
 	}
-	emul_finish(v, &e, emul_start(&v->emul->state, &e, &in->insn));
+	r = emul_start(&v->emul->state, &e, &in->insn);
+	if (unlikely(r == EMUL_UNSUPPORTED))
+		event = software_event(&in->insn);
+	if (unlikely(event))
+		stuck_at_delivery(v, x, event);
+	else
+		emul_finish(v, &e, r);
 	return EXIT_PREPARE;
 }
 

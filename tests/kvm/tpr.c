@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The TPR that a VMM sees and keeps: KVM_TPR_ACCESS_REPORTING, KVM_SET_VAPIC_ADDR. And events that
+ * The TPR that a VMM sees and keeps: KVM_TPR_ACCESS_REPORTING, KVM_SET_VAPIC_ADDR; or that of a
+ * LAPIC of its own: KVM_EXIT_SET_TPR. And events that
  * cannot be delivered for a device: KVM_INTERNAL_ERROR_DELIVERY_EV. Linux'
  * Documentation/virt/kvm/api.rst.
  */
@@ -246,27 +247,78 @@ static void test_log(void)
 	vm_free(&vm);
 }
 
-/* #UD with a stack in a device. */
+#define WRITE_CR8(n) 0xb9, LE32(n), 0x44, 0x0f, 0x22, 0xc1 /* mov ecx, ...; mov cr8, rcx */
+
+/* The guest has lowered CR8. */
+static bool is_lowered(const struct vm *vm, enum end end, u64 to)
+{
+	const struct kvm_run *run = vm->run[0];
+
+	if (end == END_OTHER && run->exit_reason == KVM_EXIT_SET_TPR && run->cr8 == to)
+		return true;
+	note("%s: exit %u, CR8 %llu", end_names[end], run->exit_reason, run->cr8);
+	return false;
+}
+
+static void test_cr8(void)
+{
+	/* ... mov rcx, cr8; mov eax, ecx; out */
+	static const u8 code[] = {
+	    WRITE_CR8(9), WRITE_CR8(9), WRITE_CR8(12), WRITE_CR8(5), WRITE_CR8(0), 0x44, 0x0f,
+	    0x20,	  0xc1,		0x89,	       0xc8,	     TELL,	   END};
+	static const u32 ours[] = {VM_IRQCHIP, VM_SPLIT};
+	struct kvm_regs r;
+	struct vm vm;
+
+	vm_init(&vm, 1, 0);
+	ok(is_lowered(&vm, run_code(&vm, code, sizeof(code), 0), 5),
+	   "CR8: a VMM with LAPICs of its own is told when it is lowered, not before");
+	cpu_get_regs(&vm, 0, &r);
+	ok(r.rip == DATA + 4 * 9 && r.rcx == 5, "CR8: the instruction is done then (%llx)", r.rip);
+	ok(is_lowered(&vm, vm_run(&vm, 0, 5000), 0), "CR8: each time");
+	vm.run[0]->cr8 = 7;
+	ok(vm_run(&vm, 0, 5000) == END_DONE && vm.values[0] == 7,
+	   "CR8: the guest reads what the VMM has put there");
+	vm_free(&vm);
+	for (u32 i = 0; i < 2; i++) {
+		vm_init(&vm, 1, ours[i]);
+		ok(run_code(&vm, code, sizeof(code), 0) == END_DONE && !vm.values[0],
+		   "CR8: a VMM without them is not told");
+		vm_free(&vm);
+	}
+}
+
+/* Events that find their stack in a device. */
 static void test_delivery(void)
 {
-	static const u8 stack[] = {0xbc, LE32(MMIO_BASE + 0x100), 0x0f,
-				   0x0b}; /* mov esp, ...; ud2 */
+#define STACK 0xbc, LE32(MMIO_BASE + 0x100) /* mov esp, ... */
+	static const struct {
+		const char *what;
+		u32 event;
+		u8 code[8];
+	} by[] = {{"#UD", 0x80000306, {STACK, 0x0f, 0x0b}},
+		  {"INT 0x81", 0x80000481, {STACK, 0xcd, 0x81}},
+		  {"INT3", 0x80000303, {STACK, 0xcc}}};
+	const struct kvm_run *run;
 	enum end end;
 	struct vm vm;
-	const struct kvm_run *run;
 
-	vm_init(&vm, 1, VM_IRQCHIP);
-	run = vm.run[0];
-	end = run_code(&vm, stack, sizeof(stack), 0);
-	ok(end == END_INTERNAL && run->internal.suberror == KVM_INTERNAL_ERROR_DELIVERY_EV &&
-	       run->internal.ndata == 5,
-	   "delivery: the VMM is told that an event cannot be delivered (%u)",
-	   run->internal.suberror);
-	ok((u32)run->internal.data[0] == 0x80000306 && run->internal.data[1] &&
-	       run->internal.data[2] & 2 && run->internal.data[3] >> 12 == MMIO_BASE >> 12,
-	   "delivery: which, and where (%llx, exit %llx, %llx at %llx)", run->internal.data[0],
-	   run->internal.data[1], run->internal.data[2], run->internal.data[3]);
-	vm_free(&vm);
+	for (u32 i = 0; i < 3; i++) {
+		vm_init(&vm, 1, VM_IRQCHIP);
+		run = vm.run[0];
+		end = run_code(&vm, by[i].code, sizeof(by[i].code), 0);
+		ok(end == END_INTERNAL &&
+		       run->internal.suberror == KVM_INTERNAL_ERROR_DELIVERY_EV &&
+		       run->internal.ndata == 5,
+		   "delivery: the VMM is told that an event cannot be delivered (%u, %s)",
+		   run->internal.suberror, by[i].what);
+		ok((u32)run->internal.data[0] == by[i].event && run->internal.data[1] &&
+		       run->internal.data[2] & 2 && run->internal.data[3] >> 12 == MMIO_BASE >> 12,
+		   "delivery: which, and where (%llx, exit %llx, %llx at %llx)",
+		   run->internal.data[0], run->internal.data[1], run->internal.data[2],
+		   run->internal.data[3]);
+		vm_free(&vm);
+	}
 }
 
 int main(void)
@@ -278,6 +330,7 @@ int main(void)
 	test_word();
 	test_irq();
 	test_log();
+	test_cr8();
 	test_delivery();
 	return failures != 0;
 }

@@ -357,7 +357,10 @@ static void test_traps(void)
 static void test_delivery(void)
 {
 	static const u8 store[] = {0x89, 0x07};
-	static const u32 events[] = {0x80000041, 0x80000202, 0x8000030e};
+	static const u8 insns[][2] = {{0xcd, 0x81}, {0xcd, 0x21}, {0xcc}, {0xcc}, {0xf1}};
+	static const u8 escaped[] = {0x0f, 0xcc, 0x07};
+	static const u32 events[] = {0x80000041, 0x80000202, 0x8000030e},
+			 by_insn[] = {0x80000481, 0x80000421, 0x80000303, 0x80000303, 0x80000301};
 
 	for (u32 what = 0; what < 3; what++) {
 		reset();
@@ -374,6 +377,19 @@ static void test_delivery(void)
 		      "an event that is not delivered for a device is the VMM's to know (%u)",
 		      what);
 	}
+	for (u32 what = 0; what < ARRAY_SIZE(insns); what++) {
+		reset();
+		run(what % 2 * 3, insns[what], 2, DEVICE);
+		CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && v->rip == CODE &&
+			  !v->exception.pending && page.internal.event == by_insn[what] &&
+			  !page.internal.insn_len && page.internal.gpa == DEVICE,
+		      "nor is the instruction that raises it one that nobody emulates (%u)", what);
+	}
+	reset();
+	run(0, escaped, sizeof(escaped), DEVICE);
+	CHECK(v->stop_reason == CORBEL_EXIT_INTERNAL && !page.internal.event &&
+		  page.internal.code == GUEST_ERROR_EMULATION,
+	      "as one is that only looks alike");
 	reset();
 	v->gpr[RDI] = DEVICE;
 	v->exception.pending = true; /* it waits for its turn */
