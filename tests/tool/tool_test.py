@@ -1192,9 +1192,9 @@ wait $!
 
 
 class FakeVmm:
-    """The guest evil, whose VMM answers a line with what answer(line) is; what it heard is in heard."""
+    """The guest evil, whose VMM answers a line with what answer(line) is; what it heard is in heard, the file that came last in file."""
     def __init__(self, answer):
-        self.answer, self.heard = answer, []
+        self.answer, self.heard, self.file = answer, [], -1
         self.sleeper = subprocess.Popen(["sleep", "1000"])
         os.makedirs(f"{RUN}/evil")
         with open(f"{RUN}/evil/vmm.json", "w") as f:
@@ -1209,15 +1209,26 @@ class FakeVmm:
     def serve(self, server):
         while True:
             s = server.accept()[0]
-            with s, s.makefile("rwb", buffering=0) as f:
-                self.say = f.write
+            with s:
+                self.say = s.sendall
                 try:
-                    f.write(b"{}\n")
-                    for line in f:
+                    s.sendall(b"{}\n")
+                    while line := self.hear(s):
                         self.heard.append(json.loads(line)["execute"])
-                        f.write(b'{"return": {}}\n' if b"qmp_capabilities" in line else self.answer(self.heard[-1]))
+                        s.sendall(b'{"return": {}}\n' if b"qmp_capabilities" in line else self.answer(self.heard[-1]))
                 except OSError:
                     pass
+
+    def hear(self, s):
+        """A line; what asks waits for the answer before it says the next."""
+        line = b""
+        while not line.endswith(b"\n"):
+            got, files, _, _ = socket.recv_fds(s, 65536, 1)
+            if not got:
+                return b""
+            line += got
+            self.file = files[0] if files else self.file
+        return line
 
     def end(self):
         self.sleeper.kill()
@@ -1228,16 +1239,31 @@ class FakeVmm:
 def test_long():
     """What takes QEMU longer than an answer usually does, by the tool's clock, which runs forty times as fast; and what is interrupted."""
     fast = {"LD_PRELOAD": FAKEHV, "FAKEHV_FAST": "40"}
-    began = time.time()
+    began, written = time.time(), ""
+
+    def write_dump(fd):
+        """As QEMU does: to its end, or until it cannot; then it closes the file."""
+        nonlocal written
+        try:
+            while (written := dump()) == "active":
+                os.write(fd, b"core")
+                time.sleep(0.1)
+        except OSError:
+            written = "failed"
+        os.close(fd)
 
     def answer(command):
+        nonlocal written
+        if command == "dump-guest-memory":
+            written = "active"
+            threading.Thread(target=write_dump, args=(vmm.file,), daemon=True).start()
         if command == "human-monitor-command":
             time.sleep(0.2)
             vmm.say(b'{"event": "STOP"}\n')
             time.sleep(0.2)
             return b'{"return": ""}\n'
         if command == "query-dump":
-            return f'{{"return": {{"status": "{dump()}", "completed": {int(1000 * (time.time() - began))}}}}}\n'.encode()
+            return f'{{"return": {{"status": "{written}"}}}}\n'.encode()
         if command == "query-migrate":
             return f'{{"return": {{"status": "{"cancelled" if "migrate_cancel" in vmm.heard else "active"}", "ram": {{"transferred": {int(1000 * (time.time() - began))}}}}}}}\n'.encode()
         if command == "query-status":
@@ -1254,28 +1280,57 @@ def test_long():
     dump = lambda: "completed" if time.time() - began > 5 else "active"
     began = time.time()
     p = corbel("dump-core", "evil", core, env=fast)
-    check(p.returncode == 0 and os.stat(core).st_mode & 0o777 == 0o600, "dump-core, too: 200 s", p.stderr)
+    check(p.returncode == 0 and os.stat(core).st_mode & 0o777 == 0o600 and set(open(core).read().split("core")) == {""}, "dump-core, too: 200 s", p.stderr)
     os.unlink(core)
     dump = lambda: "failed"
-    check(fails(corbel("dump-core", "evil", core), "no core: QEMU gave up") and not glob.glob(core + "*"), "half a core is none")
+    check(fails(corbel("dump-core", "evil", core), "no core: QEMU gave up; it runs on") and not glob.glob(core + "*"), "half a core is none")
+    p = corbel("dump-core", "evil", "/dev/full")
+    check(fails(p, "cannot write /dev/full"), "nor is a device", p.stderr)
     for sig in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
         for args in ["save"], ["save", "--keep"], ["dump-core"]:
             dump = lambda: "active"
             vmm.heard.clear()
             p = subprocess.Popen([CORBEL, *args, "evil", core], env=ENV, stderr=subprocess.PIPE, text=True)
-            wait(lambda: vmm.heard[-1:] in (["query-migrate"], ["query-dump"]))
+            wait(lambda: vmm.heard[-1:] in (["query-migrate"], ["dump-guest-memory"]))
             p.send_signal(sig)
             err = rest_of(p)
             check(p.returncode == 1 and "interrupted" in err and not glob.glob(core + "*"), f"{args}, {sig.name}: no file is left", err)
-            check(args[0] != "save" or (vmm.heard[-2:-1] == ["cont"] and "migrate_cancel" in vmm.heard and "it runs on" in err), "and the guest runs on", f"{err} {vmm.heard[-5:]}")
-    vmm.answer = lambda command: time.sleep(20) or b"" if command == "query-dump" else answer(command)
+            check(("migrate_cancel" in vmm.heard if args[0] == "save" else wait(lambda: written == "failed")) and vmm.heard[-2:-1] == ["cont"] and "it runs on" in err,
+                  "and the guest runs on", f"{err} {vmm.heard[-5:]} {written}")
+    vmm.answer = lambda command: time.sleep(20) or b"" if command == "query-migrate" else answer(command)
     vmm.heard.clear()
-    began, p = time.time(), subprocess.Popen([CORBEL, "dump-core", "evil", core], env=ENV, stderr=subprocess.PIPE, text=True)
-    wait(lambda: vmm.heard[-1:] == ["query-dump"])
+    began, p = time.time(), subprocess.Popen([CORBEL, "save", "evil", core], env=ENV, stderr=subprocess.PIPE, text=True)
+    wait(lambda: vmm.heard[-1:] == ["query-migrate"])
     p.send_signal(signal.SIGINT)
     err = rest_of(p, 60)
-    check("interrupted" in err and time.time() - began < 15, "a signal has no answer waited for without an end", f"{err} {time.time() - began}")
+    check("interrupted" in err and time.time() - began < 35, "a signal has no answer waited for without an end", f"{err} {time.time() - began}")
     vmm.end()
+    check_core(core)
+
+
+def check_core(core):
+    """QEMU has no command that ends a dump."""
+    def state():
+        return guests()["dump"]["state"]
+
+    corbel("create", config("dump", "memory = 1024\n"))
+    wait(lambda: "guest ready" in log("dump"))
+    for paused in False, True:
+        p = subprocess.Popen([CORBEL, "dump-core", "dump", core], env=ENV, stderr=subprocess.PIPE, text=True)
+        while p.poll() is None and not any(os.path.getsize(f) for f in glob.glob(core + ".*")):
+            pass
+        p.send_signal(signal.SIGSTOP)
+        was = state()
+        p.send_signal(signal.SIGINT)
+        p.send_signal(signal.SIGCONT)
+        err = rest_of(p)
+        check(was == "dumping" and "interrupted" in err and ("it stays as it was" if paused else "it runs on") in err and not glob.glob(core + "*"), "a core that is interrupted is none", f"{was} {err}")
+        check(state() == ("paused" if paused else "running"), "and the guest is as it was before", guests())
+        corbel("pause", "dump")
+    p = corbel("dump-core", "dump", core)
+    check(p.returncode == 0 and os.path.getsize(core) > 1 << 30, "then one can be made", p.stderr)
+    os.unlink(core)
+    corbel("destroy", "dump")
 
 
 def test_files():

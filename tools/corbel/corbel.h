@@ -207,7 +207,7 @@ int pci_take(const struct cfg_pci *p);
 /* What the guest's VMM calls it. */
 void pci_id(const char *bdf, char id[32]);
 
-/* ---- save.c: what migrate.c has of it ---- */
+/* ---- save.c: what core.c and migrate.c have of it ---- */
 /*
  * Wait until query-COMMAND's status is one of the words. Its number, or with why in err -1, or
  * QMP_LATE when the time is over.
@@ -343,8 +343,8 @@ int cmd_pci_attach(struct opts *o);
 int cmd_pci_detach(struct opts *o);
 int cmd_trigger(struct opts *o);
 int cmd_sysrq(struct opts *o);
-int cmd_save(struct opts *o); /* save.c */
-int cmd_dump_core(struct opts *o);
+int cmd_dump_core(struct opts *o); /* core.c */
+int cmd_save(struct opts *o);	   /* save.c */
 int cmd_restore(struct opts *o);
 int cmd_snapshot(struct opts *o);
 int cmd_revert(struct opts *o);

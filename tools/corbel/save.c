@@ -123,19 +123,15 @@ static int lift_limits(struct qmp *q, char *err)
 	       state_capability(q, "auto-converge", true, err);
 }
 
-/* How much has been written: of a state, or of a dump. */
-static int64_t bytes_written(struct qmp *q, const char *query)
+/* How much of a state has been written. */
+static int64_t bytes_written(struct qmp *q)
 {
-	struct json_object *o = NULL, *n;
+	struct json_object *o = NULL;
 	char err[128];
 	int64_t bytes = -1;
 
-	if (!qmp_command(q, query, &o, err)) {
-		n = qmp_member(qmp_member(o, "ram"), "transferred");
-		if (!n)
-			n = qmp_member(o, "completed");
-		bytes = json_object_get_int64(n);
-	}
+	if (!qmp_command(q, "query-migrate", &o, err))
+		bytes = json_object_get_int64(qmp_member(qmp_member(o, "ram"), "transferred"));
 	json_object_put(o);
 	return bytes;
 }
@@ -143,7 +139,7 @@ static int64_t bytes_written(struct qmp *q, const char *query)
 static const char *const written[] = {"completed", "failed", "cancelled", NULL};
 
 /* However long it takes, while there is progress. */
-static int wait_written(struct qmp *q, const char *query, char *err)
+static int wait_written(struct qmp *q, char *err)
 {
 	long end = now_ms() + STILL_MS;
 	int64_t was = 0, is;
@@ -151,8 +147,8 @@ static int wait_written(struct qmp *q, const char *query, char *err)
 
 	do {
 		snprintf(err, 128, "QEMU gave up");
-		ret = qmp_wait_status(q, query, written, LOOK_MS, err);
-		is = ret == QMP_LATE ? bytes_written(q, query) : was;
+		ret = qmp_wait_status(q, "query-migrate", written, LOOK_MS, err);
+		is = ret == QMP_LATE ? bytes_written(q) : was;
 		if (is > was)
 			end = now_ms() + STILL_MS;
 		was = is > was ? is : was;
@@ -176,7 +172,7 @@ int state_write(struct qmp *q, int fd, char *err)
 	}
 	if (qmp_call(q, "migrate", uri, -1, NULL, err))
 		return -1;
-	ret = wait_written(q, "query-migrate", err);
+	ret = wait_written(q, err);
 	if (ret < 0 && !qmp_command(q, "migrate_cancel", NULL, ignored))
 		qmp_wait_status(q, "query-migrate", written, CANCEL_MS, ignored);
 	return ret ? -1 : 0;
@@ -431,50 +427,4 @@ int cmd_restore(struct opts *o)
 	ret = state_start(fd, path, o->accel, name) || resume_guest(name, o->paused);
 	close(fd);
 	return ret;
-}
-
-/* ---- cores ---- */
-
-/* In a thread of its own, so that QEMU can be asked how far it is. 0, or -1 with why in err. */
-static int dump_memory(struct qmp *q, int fd, char *err)
-{
-	struct json_object *args = json_object_new_object(),
-			   *name = json_pair("fdname", json_object_new_string("core"));
-
-	json_object_object_add(args, "paging", json_object_new_boolean(false));
-	json_object_object_add(args, "protocol", json_object_new_string("fd:core"));
-	json_object_object_add(args, "detach", json_object_new_boolean(true));
-	if (qmp_call(q, "getfd", name, fd, NULL, err)) {
-		json_object_put(args);
-		return -1;
-	}
-	return qmp_call(q, "dump-guest-memory", args, -1, NULL, err) ||
-		       wait_written(q, "query-dump", err)
-		   ? -1
-		   : 0;
-}
-
-int cmd_dump_core(struct opts *o)
-{
-	char tmp[PATH_MAX], err[128];
-	static struct qmp q;
-	struct guest g;
-	int fd, ret = 0;
-
-	if (open_guest(o->args[0], &g, &q))
-		return 1;
-	guest_work(&g, "dumping");
-	catch_signals();
-	fd = begin_file(o->args[1], tmp);
-	if (fd >= 0 && (dump_memory(&q, fd, err) || keep_file(fd, tmp, o->args[1], err))) {
-		ret = fail("%s: no core: %s; if QEMU was at work it is still, and the guest stands "
-			   "still until it is through",
-			   g.name, err);
-		unlink(tmp);
-	}
-	if (fd >= 0)
-		close(fd);
-	qmp_close(&q);
-	guest_unlock(&g);
-	return ret || fd < 0;
 }
