@@ -6,7 +6,11 @@
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 
-#define MSR_SCALABLE_IPID 0xc0002005 /* AMD's MCA_IPID, MCA_SYND behind it; 16 for each bank */
+#define MSR_SCALABLE_IPID      0xc0002005 /* AMD's MCA_IPID, MCA_SYND behind it; 16 for each bank */
+#define MSR_SCALABLE_CONFIG    0xc0002004 /* MCA_CONFIG */
+#define SCALABLE_LSB_IN_STATUS BIT(8)
+#define STATUS_LSB	       GENMASK(29, 24)
+#define ADDR_LSB	       GENMASK(61, 56)
 
 /* MCi_MISC */
 #define MISC_LSB      GENMASK(5, 0) /* the lowest bit of the address that is right */
@@ -22,6 +26,7 @@
 #define RAS_CONTAINS	BIT(1) /* SUCCOR */
 #define RAS_SCALABLE	BIT(3)
 #define AMD_DEFERRED	BIT(44) /* MCi_STATUS */
+#define AMD_POISON	BIT(43) /* it has been used, and its address is the system's */
 
 /*
  * What mcheck_tell() owes, oldest first. Only its CPU touches it, but an exception may come between
@@ -85,6 +90,25 @@ static bool names_page(const struct mcheck_error *e)
 	return e->status & MCI_ADDRV && (physical || is_amd());
 }
 
+/*
+ * PPR "MCA_ADDR": above the address is the number of its lowest bit that is right, unless
+ * MCA_STATUS has that.
+ */
+static void take_scalable(struct mcheck_error *e)
+{
+	u64 config = read_if(true, MSR_SCALABLE_CONFIG + 16 * e->bank), top = 55;
+	u64 lsb = FIELD_GET(ADDR_LSB, e->addr);
+
+	if (config & SCALABLE_LSB_IN_STATUS) {
+		lsb = FIELD_GET(STATUS_LSB, e->status);
+		top = 56;
+	}
+	e->addr &= GENMASK(top, lsb);
+	e->in_page &= e->status & AMD_POISON && lsb <= PAGE_SHIFT;
+	e->ipid = read_if(true, MSR_SCALABLE_IPID + 16 * e->bank);
+	e->synd = read_if(true, MSR_SCALABLE_IPID + 16 * e->bank + 1);
+}
+
 static struct mcheck_error read_bank(u32 bank)
 {
 	struct mcheck_error e = {.bank = bank};
@@ -92,11 +116,9 @@ static struct mcheck_error read_bank(u32 bank)
 	e.status = read_if(true, bank_msr(bank, MCI_STATUS));
 	e.misc = read_if(e.status & MCI_MISCV, bank_msr(bank, MCI_MISC));
 	e.addr = read_if(e.status & MCI_ADDRV, bank_msr(bank, MCI_ADDR));
-	if (amd_ras() & RAS_SCALABLE) {
-		e.ipid = read_if(true, MSR_SCALABLE_IPID + 16 * bank);
-		e.synd = read_if(true, MSR_SCALABLE_IPID + 16 * bank + 1);
-	}
 	e.in_page = names_page(&e);
+	if (amd_ras() & RAS_SCALABLE)
+		take_scalable(&e);
 	return e;
 }
 

@@ -44,7 +44,7 @@ struct cpu *cpus[MAX_CPUS]; /* nobody has mates */
 
 /* ---- the machine ---- */
 
-static u64 scalable[BANKS][2];
+static u64 scalable[BANKS][2], scalable_config[BANKS];
 static u64 banks[BANKS][4], mcg_cap = BANKS | MCG_SER_P | MCG_CTL_P, mcg_of[2], mcg_ext_ctl;
 static u64 feature_control;
 static _Thread_local u32 cpu_on;
@@ -86,6 +86,8 @@ static u64 *msr_at(u32 msr)
 		return &feature_control;
 	if (msr - MSR_SCALABLE_IPID < BANKS * 16 && (msr - MSR_SCALABLE_IPID) % 16 < 2)
 		return &scalable[(msr - MSR_SCALABLE_IPID) / 16][(msr - MSR_SCALABLE_IPID) % 16];
+	if (msr % 16 == 4 && (msr - 0xc0002004) / 16 < BANKS)
+		return &scalable_config[(msr - 0xc0002004) / 16];
 	return at < BANKS * 4 ? &banks[at / 4][at % 4] : NULL;
 }
 
@@ -227,6 +229,40 @@ static void test_verdicts(void)
 	ras = RAS_OVERFLOW_OK;
 	CHECK(verdict_of(true) == MCHECK_FATAL, "AMD: CPUs without SUCCOR contain nothing");
 	ras |= RAS_CONTAINS;
+	amd = false;
+}
+
+/* PPR "MCA_ADDR", "MCA_STATUS": where an address has its least bit, and when it is the system's. */
+static void test_scalable(void)
+{
+	static const struct {
+		const char *name;
+		u64 status, above, config;
+		enum mcheck_verdict verdict;
+	} at[] = {
+	    {"a line that is poisoned", BIT(43), 6ull << 56, 0, MCHECK_GUEST},
+	    {"the same where MCA_STATUS has its size", BIT(43) | 6 << 24, 0, BIT(8), MCHECK_GUEST},
+	    {"a page", BIT(43), 12ull << 56, 0, MCHECK_GUEST},
+	    {"two pages", BIT(43), 13ull << 56, 0, MCHECK_FATAL},
+	    {"two, by MCA_STATUS", BIT(43) | 13 << 24, 0, BIT(8), MCHECK_FATAL},
+	    {"an address of the bank's own", 0, 6ull << 56, 0, MCHECK_FATAL}};
+	struct mcheck_error e;
+
+	amd = true;
+	ras |= RAS_SCALABLE;
+	for (u32 i = 0; i < ARRAY_SIZE(at); i++) {
+		reset(RUNS);
+		put_bank(1, AMD_USED | at[i].status, 0);
+		banks[1][MCI_ADDR] = ADDRESS | 0x3f | at[i].above;
+		scalable_config[1] = at[i].config;
+		CHECK(mcheck_judge(true, &e) == at[i].verdict &&
+			  (at[i].verdict != MCHECK_GUEST || e.addr >> PAGE_SHIFT == BROKEN_PFN),
+		      "AMD's newer CPUs: %s", at[i].name);
+	}
+	CHECK(mcheck_judge(true, &e) == MCHECK_FATAL && e.addr == ADDRESS,
+	      "the address has no more than its valid bits");
+	scalable_config[1] = 0;
+	ras &= ~RAS_SCALABLE;
 	amd = false;
 }
 
@@ -832,6 +868,7 @@ int main(void)
 {
 	mcheck_set_hook(note_error);
 	test_verdicts();
+	test_scalable();
 	test_several();
 	test_since();
 	test_host();
