@@ -22,6 +22,13 @@ section .text
 ; In: RDI = vCPU. RAX, RCX, RDX are lost.
 global spec_enter
 spec_enter:
+	test byte [rel spec_each], SPEC_DIV
+	jz .ibrs
+	xor eax, eax
+	xor edx, edx
+	mov ecx, 1
+	div ecx
+.ibrs:
 	test byte [rel spec_each], SPEC_IBRS
 	jz .verw
 	mov eax, [rdi + VCPU_SPEC_CTRL]

@@ -115,6 +115,15 @@ static bool has_multihit(const struct spec_facts *f)
 	return true;
 }
 
+/*
+ * AMD security bulletin "Speculative Leaks" (CVE-2023-20588): behind a division by zero the last
+ * quotient can be seen.
+ */
+static bool is_zen1(const struct spec_facts *f)
+{
+	return f->family == 0x17 && (f->model <= 0x2f || (f->model >= 0x50 && f->model <= 0x5f));
+}
+
 static bool is_zen2(const struct spec_facts *f)
 {
 	u32 m = f->model;
@@ -181,10 +190,12 @@ void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_pl
 		choose_intel(f, p);
 	if (wants_verw(f))
 		p->each |= SPEC_VERW;
+	if (f->amd && is_zen1(f))
+		p->each |= SPEC_DIV;
 	p->l1d = !f->amd && p->flush && !(f->arch & (ARCH_RDCL_NO | ARCH_SKIP_L1D));
 	p->nx_large = has_multihit(f) || mode == SPEC_MODE_FULL;
 	if (mode == SPEC_MODE_FULL) {
-		p->each |= SPEC_VERW | SPEC_RSB | SPEC_BHB;
+		p->each |= SPEC_VERW | SPEC_RSB | SPEC_BHB | SPEC_DIV;
 		if (p->pred)
 			p->each |= SPEC_IBPB;
 		p->l1d = p->flush;
@@ -248,7 +259,7 @@ static void read_facts(struct spec_facts *f)
 
 static void log_plan(const struct spec_plan *p)
 {
-	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB"};
+	static const char *const names[] = {" VERW", " IBRS", " RSB", " IBPB", " BHB", " DIV"};
 	const char *n[ARRAY_SIZE(names)];
 
 	if (p->nx_large)
@@ -259,11 +270,12 @@ static void log_plan(const struct spec_plan *p)
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
 		n[i] = p->each & BIT(i) ? names[i] : "";
-	log_info("speculation: always%s%s%s%s; between VMs%s%s%s; each entry and exit%s%s%s%s%s%s",
-		 p->host & SPEC_CTRL_IBRS ? " IBRS" : "",
-		 p->host & SPEC_CTRL_BHI_DIS_S ? " BHI_DIS_S" : "", p->auto_ibrs ? " AutoIBRS" : "",
-		 p->host || p->auto_ibrs ? "" : " -", p->ibpb ? " IBPB" : "", p->l1d ? " L1D" : "",
-		 p->ibpb || p->l1d ? "" : " -", n[0], n[1], n[2], n[3], n[4], p->each ? "" : " -");
+	log_info(
+	    "speculation: always%s%s%s%s; between VMs%s%s%s; each entry and exit%s%s%s%s%s%s%s",
+	    p->host & SPEC_CTRL_IBRS ? " IBRS" : "",
+	    p->host & SPEC_CTRL_BHI_DIS_S ? " BHI_DIS_S" : "", p->auto_ibrs ? " AutoIBRS" : "",
+	    p->host || p->auto_ibrs ? "" : " -", p->ibpb ? " IBPB" : "", p->l1d ? " L1D" : "",
+	    p->ibpb || p->l1d ? "" : " -", n[0], n[1], n[2], n[3], n[4], n[5], p->each ? "" : " -");
 }
 
 void spec_init(void)

@@ -9,13 +9,15 @@
 #include "hv/lib/cpuid_bits.h"
 #include "hv/lib/types.h"
 
-/* At each entry (VERW, IBRS) or exit; hv/cpu/spec.asm */
-#define SPEC_VERW    BIT(0) /* empty the buffers that loads may be served from */
-#define SPEC_IBRS    BIT(1) /* SPEC_CTRL is the guest's own, and IBRS while it does not run */
-#define SPEC_RSB     BIT(2) /* fill the return stack */
-#define SPEC_IBPB    BIT(3) /* forget all branches */
-#define SPEC_BHB     BIT(4) /* overwrite the branch history */
-#define SPEC_AT_EXIT (SPEC_IBRS | SPEC_RSB | SPEC_IBPB | SPEC_BHB)
+/* At each entry (VERW, IBRS, DIV) or exit; hv/cpu/spec.asm */
+#define SPEC_VERW     BIT(0) /* empty the buffers that loads may be served from */
+#define SPEC_IBRS     BIT(1) /* SPEC_CTRL is the guest's own, and IBRS while it does not run */
+#define SPEC_RSB      BIT(2) /* fill the return stack */
+#define SPEC_IBPB     BIT(3) /* forget all branches */
+#define SPEC_BHB      BIT(4) /* overwrite the branch history */
+#define SPEC_DIV      BIT(5) /* divide, lest a quotient of others' is left in the divider */
+#define SPEC_AT_ENTRY (SPEC_VERW | SPEC_IBRS | SPEC_DIV)
+#define SPEC_AT_EXIT  (SPEC_IBRS | SPEC_RSB | SPEC_IBPB | SPEC_BHB)
 
 /* SDM "IA32_SPEC_CTRL", APM "Speculation Control MSRs" */
 #define MSR_SPEC_CTRL	      0x48
