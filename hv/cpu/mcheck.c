@@ -26,6 +26,7 @@
 #define RAS_CONTAINS	BIT(1) /* SUCCOR */
 #define RAS_SCALABLE	BIT(3)
 #define AMD_DEFERRED	BIT(44) /* MCi_STATUS */
+#define ZEN_FETCH_BANK	1
 #define AMD_POISON	BIT(43) /* it has been used, and its address is the system's */
 
 /*
@@ -186,6 +187,16 @@ static bool is_raised(const struct mcheck_error *e, u64 cap, u64 mcg)
 	return !is_anothers || judge_bank(e, cap) != MCHECK_GUEST;
 }
 
+/*
+ * Is it known what was interrupted? Where AMD's Zens have fetched poisoned code it is the guest
+ * that has, or the hypervisor, but MCG_STATUS knows neither where nor how to go on.
+ */
+static bool is_known(const struct mcheck_error *e, u64 mcg)
+{
+	return mcg & (MCG_RIPV | MCG_EIPV) ||
+	       (amd_ras() & RAS_SCALABLE && e->bank == ZEN_FETCH_BANK && e->status & AMD_POISON);
+}
+
 enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
 {
 	u64 cap = read_mcg_cap(), mcg = read_if(cap, MSR_MCG_STATUS);
@@ -207,8 +218,8 @@ enum mcheck_verdict mcheck_judge(bool in_guest, struct mcheck_error *e)
 		worst = MAX(worst, verdict);
 	}
 	e->restarts = mcg & MCG_RIPV;
-	/* Is it known what was interrupted? If it is to go on, it has to be whole. */
-	if (!(mcg & (worst == MCHECK_GUEST ? MCG_RIPV | MCG_EIPV : MCG_RIPV)))
+	/* If it is to go on, it has to be whole. */
+	if (worst == MCHECK_GUEST ? !is_known(e, mcg) : !e->restarts)
 		return MCHECK_FATAL;
 	return worst;
 }

@@ -262,7 +262,18 @@ static void test_scalable(void)
 	CHECK(mcheck_judge(true, &e) == MCHECK_FATAL && e.addr == ADDRESS,
 	      "the address has no more than its valid bits");
 	scalable_config[1] = 0;
+	reset(MCG_MCIP);
+	put_bank(1, AMD_USED | BIT(43), 0);
+	CHECK(mcheck_judge(true, &e) == MCHECK_GUEST && !e.restarts,
+	      "poisoned code is its guest's, though it is not known where it was");
+	CHECK(mcheck_judge(false, &e) == MCHECK_FATAL, "or the hypervisor's");
+	reset(MCG_MCIP);
+	put_bank(0, AMD_USED | BIT(43), 0);
+	CHECK(mcheck_judge(true, &e) == MCHECK_FATAL, "of poisoned data it is known elsewhere");
 	ras &= ~RAS_SCALABLE;
+	reset(MCG_MCIP);
+	put_bank(1, AMD_USED | BIT(43), 0);
+	CHECK(mcheck_judge(true, &e) == MCHECK_FATAL, "as it is on older CPUs");
 	amd = false;
 }
 
