@@ -9,6 +9,9 @@
 #define MSR_SCALABLE_IPID      0xc0002005 /* AMD's MCA_IPID, MCA_SYND behind it; 16 for each bank */
 #define MSR_SCALABLE_CONFIG    0xc0002004 /* MCA_CONFIG */
 #define SCALABLE_LSB_IN_STATUS BIT(8)
+#define SCALABLE_MAY_LOG       BIT(2)
+#define SCALABLE_KNOWN	       BIT(32) /* McaXEn */
+#define SCALABLE_LOG_DEFERRED  BIT(34) /* in MCA_STATUS, too */
 #define STATUS_LSB	       GENMASK(29, 24)
 #define ADDR_LSB	       GENMASK(61, 56)
 
@@ -417,6 +420,22 @@ static void make_local(u64 cap)
 		wrmsr_safe(MSR_MCG_EXT_CTL, MCG_EXT_LMCE);
 }
 
+/*
+ * PPR "MCA_CONFIG". Banks that nobody says he knows end the machine, with no exception, by what is
+ * uncorrected. Deferred errors are looked for in MCA_STATUS alone.
+ */
+static void know_scalable(u32 bank)
+{
+	u32 msr = MSR_SCALABLE_CONFIG + 16 * bank;
+	u64 config;
+
+	if (!(amd_ras() & RAS_SCALABLE) || rdmsr_safe(msr, &config))
+		return;
+	if (config & SCALABLE_MAY_LOG)
+		config |= SCALABLE_LOG_DEFERRED;
+	wrmsr_safe(msr, config | SCALABLE_KNOWN);
+}
+
 void mcheck_init_cpu(void)
 {
 	u64 cap = read_mcg_cap();
@@ -429,6 +448,7 @@ void mcheck_init_cpu(void)
 		wrmsr_safe(MSR_MCG_CTL, ~0ull);
 	make_local(cap);
 	for (u32 i = 0; i < (cap & MCG_BANKS); i++) {
+		know_scalable(i);
 		wrmsr_safe(bank_msr(i, MCI_CTL), ~0ull);
 		wrmsr_safe(bank_msr(i, MCI_STATUS), 0);
 	}

@@ -729,6 +729,18 @@ static void test_local(void)
 		CHECK_QUIET(mcg_ext_ctl == (i == 7 ? MCG_EXT_LMCE : 0),
 			    "local machine checks: %u, %lx", i, mcg_ext_ctl);
 	}
+	amd = true;
+	scalable_config[2] = BIT(2);
+	mcheck_init_cpu();
+	CHECK(!scalable_config[1] && scalable_config[2] == BIT(2),
+	      "older CPUs of AMD's have no more");
+	ras |= RAS_SCALABLE;
+	mcheck_init_cpu();
+	CHECK(scalable_config[1] == BIT(32) && scalable_config[2] == (BIT(34) | BIT(32) | BIT(2)),
+	      "newer ones are told that their banks are known, and to log deferred errors in them");
+	scalable_config[1] = scalable_config[2] = 0;
+	ras &= ~RAS_SCALABLE;
+	amd = false;
 	CHECK(mcg_ext_ctl == MCG_EXT_LMCE, "what a CPU has used it alone is told, if the firmware "
 					   "lets it be");
 	mcg_cap = cap;
