@@ -9,6 +9,7 @@
 #include "hv/guest/entry.h"
 #include "hv/guest/spin.h"
 #include "hv/lib/cpuid_bits.h"
+#include "hv/lib/string.h"
 #include "hv/svm/decode.h"
 #include "hv/svm/nested_exit.h"
 #include "hv/svm/nested_npt.h"
@@ -171,9 +172,11 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 {
 	struct vm *vm = v->vm;
 	struct vmcb *m = svm_vmcb(v);
+	u8 msrs[offsetof(struct vmcb, cr2) - offsetof(struct vmcb, star)];
 
 	svm_current(v);
 	BUG_ON(!v->p2m->pt.root.v);
+	memcpy(msrs, &m->star, sizeof(msrs));
 	*m = (struct vmcb){
 	    /* CR4: its reserved bits are checked here, not by the CPU. CR0: word 3 */
 	    .cr_write = BIT(4),
@@ -189,6 +192,8 @@ void svm_vcpu_reset(struct vcpu *v, bool init)
 	    .np_control = SVM_NP_ENABLE,
 	    .ncr3 = v->p2m->pt.root.v,
 	};
+	if (init) /* which leaves MSRs of system calls alone */
+		memcpy(&m->star, msrs, sizeof(msrs));
 	if (pause_count)
 		m->int3 |= SVM_INT3_PAUSE;
 	if (quirk_has(QUIRK_SMI))

@@ -240,9 +240,6 @@ static const struct {
     {VMCS_LINK_POINTER, ~0ull},
 
     {VMCS_GUEST_DEBUGCTL},
-    {VMCS_GUEST_SYSENTER_CS},
-    {VMCS_GUEST_SYSENTER_ESP},
-    {VMCS_GUEST_SYSENTER_EIP},
     {VMCS_PENDING_DEBUG},
     {VMCS_ACTIVITY},
     {VMCS_INTERRUPTIBILITY},
@@ -340,6 +337,9 @@ void vmx_vcpu_reset(struct vcpu *v, bool init)
 	if (!init) {
 		memset(s->syscall_msr, 0, sizeof(s->syscall_msr));
 		s->kernel_gs_base = 0;
+		vmcs_write32(VMCS_GUEST_SYSENTER_CS, 0);
+		vmcs_writen(VMCS_GUEST_SYSENTER_ESP, 0);
+		vmcs_writen(VMCS_GUEST_SYSENTER_EIP, 0);
 	}
 	s->watch = s->shadow = s->intr_state_hw = s->intr_status = 0;
 }

@@ -474,6 +474,22 @@ static void test_breakpoint(void)
 	      "a breakpoint's handler returns behind INT3, whatever the last exit was");
 }
 
+/* APM "Processor Initialization State" */
+static void test_reset_msrs(void)
+{
+	struct vmcb *m = fresh(false);
+
+	CHECK(!m->star && !m->kernel_gs_base && !m->sysenter_eip, "RESET clears these MSRs");
+	m->star = 1;
+	m->kernel_gs_base = 2;
+	m->sysenter_eip = 3;
+	m->cr2 = m->g_pat = 4;
+	svm_vcpu_reset(&vcpu, true);
+	CHECK(m->star == 1 && m->kernel_gs_base == 2 && m->sysenter_eip == 3 && !m->cr2 &&
+		  !m->g_pat,
+	      "INIT leaves them alone");
+}
+
 static u32 kicks;
 
 void apic_send_ipi(u32 apic_id, u8 vector)
@@ -657,6 +673,7 @@ int main(void)
 	test_efer();
 	test_cr0();
 	test_breakpoint();
+	test_reset_msrs();
 	test_nmi_behind();
 	test_nmi();
 	test_nmi_step();

@@ -21,6 +21,23 @@
 #include "hv/vmx/nested_run.c"
 #include "hv/vmx/nested_state.c"
 
+/* SDM "Processor State After Reset" */
+static void test_reset_msrs(void)
+{
+	begin();
+	vmcs[VMCS_GUEST_SYSENTER_CS] = vmcs[VMCS_GUEST_SYSENTER_EIP] = 0x10;
+	arch.syscall_msr[0] = 0x20;
+	vmx_vcpu_reset(&vcpu, true);
+	CHECK(vmcs[VMCS_GUEST_SYSENTER_CS] == 0x10 && vmcs[VMCS_GUEST_SYSENTER_EIP] == 0x10 &&
+		  arch.syscall_msr[0] == 0x20,
+	      "INIT leaves MSRs alone");
+	vmx_vcpu_reset(&vcpu, false);
+	CHECK(!vmcs[VMCS_GUEST_SYSENTER_CS] && !vmcs[VMCS_GUEST_SYSENTER_EIP] &&
+		  !arch.syscall_msr[0],
+	      "RESET does not");
+	end();
+}
+
 /* In VMX operation, with a VMCS that can be launched. */
 static void begin_on(void)
 {
@@ -951,6 +968,7 @@ int main(void)
 	arena_init(256 * MB);
 	srandom(7);
 	nested_rules_setup(&all_caps, &(struct vmx_controls){.proc2 = ~0u});
+	test_reset_msrs();
 	test_insns();
 	test_behind_injection();
 	test_init();
