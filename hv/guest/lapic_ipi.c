@@ -237,6 +237,9 @@ u32 lapic_send_msi(struct vm *vm, u64 address, u32 data, bool strict)
 {
 	struct apic_msg m = read_msi(address, data, strict);
 
+	/* of an edge its EOI may be wanted, too, which by TMR all that do EOIs know */
+	if (m.mode <= DM_LOWEST && READ_ONCE(vm->eoi_mask[m.vector / 64]) & BIT(m.vector % 64))
+		m.level = true;
 	return lapic_send(vm, &m, NULL);
 }
 

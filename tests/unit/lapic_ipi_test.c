@@ -118,6 +118,15 @@ static void test_ipi(void)
 	      "MSI, logical with redirection hint");
 	got();
 	CHECK(lapic_send_msi(&fake_vm, 0xfee63000, 0x77, false) == 0, "MSI to nobody");
+	CHECK(!lapic_bit(fake_vcpu[6].lapic.tmr, 0x78), "an edge is none to TMR");
+	fake_vm.eoi_mask[1] = BIT(0x78 % 64);
+	CHECK(lapic_send_msi(&fake_vm, 0xfee06000, 0x78, false) == 1 &&
+		  lapic_bit(fake_vcpu[6].lapic.tmr, 0x78) &&
+		  lapic_send_msi(&fake_vm, 0xfee06000, 0x79, false) == 1 &&
+		  !lapic_bit(fake_vcpu[6].lapic.tmr, 0x79),
+	      "but one whose EOI is wanted");
+	fake_vm.eoi_mask[1] = 0;
+	got();
 
 	fake_reset(ids);
 	enable_all(true);

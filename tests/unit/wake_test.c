@@ -581,7 +581,9 @@ static void set_up(void)
 	guest_vm.id = 1;
 	dom0_vm.is_dom0 = true;
 	dom0_vm.ops = &dom0_ops;
-	guest_vm.eoi_mask[VEC_FIRST / 64] = ~0ull;
+	for (const struct action *a = scenario->dom0; a->hypercall; a++)
+		if (a->hypercall == MSI && a->data & DATA_LEVEL)
+			guest_vm.eoi_mask[VEC_FIRST / 64] |= BIT((u8)a->data % 64);
 	guest->v.stopped = scenario->device;
 	page.state = scenario->device ? CORBEL_VCPU_STOPPED : CORBEL_VCPU_RUNNABLE;
 	guest->v.page = &page;
