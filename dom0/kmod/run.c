@@ -286,8 +286,9 @@ static int internal_error(struct cb_vcpu *v, u64 code)
 
 	WRITE_ONCE(run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
 	WRITE_ONCE(run->internal.suberror, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON);
-	WRITE_ONCE(run->internal.ndata, 1);
+	WRITE_ONCE(run->internal.ndata, 2); /* by LAST_CPU with the CPU */
 	WRITE_ONCE(run->internal.data[0], code);
+	WRITE_ONCE(run->internal.data[1], raw_smp_processor_id());
 	return 0;
 }
 

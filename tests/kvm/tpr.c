@@ -321,6 +321,26 @@ static void test_delivery(void)
 	}
 }
 
+/* The guest's code is in a device. */
+static void test_last_cpu(void)
+{
+	static const u8 code[] = {0xb8, LE32(MMIO_BASE), 0xff, 0xe0}; /* mov eax, ...; jmp rax */
+	const struct kvm_run *run;
+	enum end end;
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	run = vm.run[0];
+	stay_on_cpu(1);
+	end = run_code(&vm, code, sizeof(code), 0);
+	ok(end == END_INTERNAL &&
+	       run->internal.suberror == KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON &&
+	       run->internal.ndata == 2 && run->internal.data[1] == 1,
+	   "an error that ends a guest is told with the CPU (%u, %u words, %llu)",
+	   run->internal.suberror, run->internal.ndata, run->internal.data[1]);
+	vm_free(&vm);
+}
+
 int main(void)
 {
 	open_kvm();
@@ -332,5 +352,6 @@ int main(void)
 	test_log();
 	test_cr8();
 	test_delivery();
+	test_last_cpu();
 	return failures != 0;
 }

@@ -386,6 +386,16 @@ static void test_vfio_device(void)
 
 /* ---- what is missing says so ---- */
 
+static void test_there(void)
+{
+	static const int there[] = {KVM_CAP_EXT_EMUL_CPUID, KVM_CAP_SYSTEM_EVENT_DATA,
+				    KVM_CAP_LAST_CPU};
+
+	for (size_t i = 0; i < sizeof(there) / sizeof(there[0]); i++)
+		check(ioctl(kvm, KVM_CHECK_EXTENSION, there[i]) == 1, "capability %d is there",
+		      there[i]);
+}
+
 static void test_missing(void)
 {
 	struct vm v = start(NO_CHIP);
@@ -414,5 +424,6 @@ void caps_tests(void)
 	test_stats();
 	test_counts();
 	test_vfio_device();
+	test_there();
 	test_missing();
 }
