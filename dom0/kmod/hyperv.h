@@ -76,6 +76,10 @@ void cb_synic_freeze(struct cb_vcpu *v);
 bool cb_synic_clock_changed(struct cb_vm *vm);
 /* KVM_IRQ_ROUTING_HV_SINT: as cb_irq_set(). Any context. */
 int cb_synic_set_irq(struct cb_vm *vm, u32 index, u32 sint);
+/* Adds the vectors of its SINTs. Any context. */
+void cb_synic_eoi_vectors(struct cb_vm *vm, u64 mask[4]);
+/* The vCPU, which is stopped, has done an EOI of that vector. */
+void cb_synic_eoi(struct cb_vcpu *v, u8 vector);
 /* KVM_HYPERV_EVENTFD */
 int cb_synic_eventfd(struct cb_vm *vm, const struct kvm_hyperv_eventfd __user *arg);
 /*

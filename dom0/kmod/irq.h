@@ -90,6 +90,8 @@ void cb_irqfd_acked(struct cb_vm *vm, u32 gsi);
 bool cb_irqfd_wants_ack(struct cb_vm *vm, u32 gsi);
 /* This vCPU has acknowledged one of its SINTs, whichever. */
 void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu);
+/* Does one wait for a SINT? */
+bool cb_irqfd_awaits_sint(struct cb_vm *vm, const struct routes *routes);
 /* Pins of whose acknowledgement a resamplefd is to hear, as routes_pins() has them. */
 u64 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes);
 

@@ -146,6 +146,8 @@ static void update_eoi_locked(struct cb_vm *vm)
 	if (vm->irqchip == CB_IRQCHIP_FULL) {
 		pins = pins_to_report(vm, rt);
 		ioapic_eoi_vectors(&vm->ioapic, pins, mask);
+		if (cb_irqfd_awaits_sint(vm, &rt->r))
+			cb_synic_eoi_vectors(vm, mask);
 		cb_pic_want(vm, pic_wants(vm, pins));
 	} else {
 		split_eoi_vectors(vm, rt, mask);

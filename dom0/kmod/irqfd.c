@@ -210,6 +210,16 @@ void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu
 			tell_resamplers(vm, gsi);
 }
 
+bool cb_irqfd_awaits_sint(struct cb_vm *vm, const struct routes *routes)
+{
+	u32 gsi;
+
+	for (gsi = 0; routes->has_sints && gsi < CB_MAX_ROUTES; gsi++)
+		if (cb_irqfd_wants_ack(vm, gsi) && routes_leads_to_sint(routes, gsi))
+			return true;
+	return false;
+}
+
 /* Interrupts are off: it is looked for by pins, since of irqfds there may be many. */
 u64 cb_irqfd_awaited_pins(struct cb_vm *vm, const struct routes *routes)
 {

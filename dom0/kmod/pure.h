@@ -147,6 +147,7 @@ struct route {
 struct routes {
 	s16 gsi_of[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS]; /* or NO_GSI */
 	u16 start[CB_MAX_ROUTES + 1]; /* routes of gsi: start[gsi] up to start[gsi + 1] */
+	bool has_sints;
 	struct route route[];
 };
 /*
@@ -154,7 +155,8 @@ struct routes {
  * makes no sense, or two of them exclude each other.
  */
 int routes_build(struct routes *out, const struct kvm_irq_routing_entry *e, u32 n, bool has_chips);
-/* Is this GSI one of the vCPU's SINTs? */
+/* Is this GSI a SINT? Of this vCPU? */
+bool routes_leads_to_sint(const struct routes *routes, u32 gsi);
 bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu);
 /* Pins whose acknowledgement is this GSI's: bit n of the IOAPIC's, PIN_PIC + n of the PICs'. */
 #define PIN_PIC 32

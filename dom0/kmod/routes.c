@@ -30,6 +30,7 @@ static void add_entry(struct routes *out, const struct kvm_irq_routing_entry *e)
 		r.data = e->u.msi.data;
 	} else if (e->type == KVM_IRQ_ROUTING_HV_SINT) {
 		r.chip = CHIP_SINT;
+		out->has_sints = true;
 		r.address = e->u.hv_sint.vcpu;
 		r.data = e->u.hv_sint.sint;
 	} else {
@@ -82,12 +83,17 @@ int routes_build(struct routes *out, const struct kvm_irq_routing_entry *e, u32 
 	return 0;
 }
 
+bool routes_leads_to_sint(const struct routes *routes, u32 gsi)
+{
+	u16 at = routes->start[gsi];
+
+	return at != routes->start[gsi + 1] && routes->route[at].chip == CHIP_SINT;
+}
+
 bool routes_is_sint(const struct routes *routes, u32 gsi, u32 vcpu)
 {
-	const struct route *r = &routes->route[routes->start[gsi]];
-
-	return routes->start[gsi] != routes->start[gsi + 1] && r->chip == CHIP_SINT &&
-	       r->address == vcpu;
+	return routes_leads_to_sint(routes, gsi) &&
+	       routes->route[routes->start[gsi]].address == vcpu;
 }
 
 u64 routes_pins(const struct routes *routes, u32 gsi)

@@ -261,6 +261,7 @@ static int exit_eoi(struct cb_vcpu *v)
 
 	if (v->vm->irqchip == CB_IRQCHIP_FULL) {
 		cb_irq_eoi(v->vm, vector);
+		cb_synic_eoi(v, vector);
 		return 1;
 	}
 	WRITE_ONCE(v->run->exit_reason, KVM_EXIT_IOAPIC_EOI);

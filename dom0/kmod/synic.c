@@ -48,6 +48,22 @@ int cb_synic_set_irq(struct cb_vm *vm, u32 index, u32 sint)
 	return vector ? cb_hyperv_interrupt(vm->vcpu[i], vector) : -ENOENT;
 }
 
+void cb_synic_eoi_vectors(struct cb_vm *vm, u64 mask[4])
+{
+	u32 n = smp_load_acquire(&vm->vcpus), i, sint;
+
+	for (i = 0; i < n; i++) {
+		const struct cb_synic *s = smp_load_acquire(&vm->vcpu[i]->hyperv.synic);
+
+		for (sint = 0; s && sint < TLFS_SINTS; sint++) {
+			u8 vector = tlfs_sint_vector(READ_ONCE(s->sint[sint]));
+
+			if (vector)
+				mask[vector / 64] |= BIT_ULL(vector % 64);
+		}
+	}
+}
+
 static int set_sint(struct cb_vcpu *v, struct cb_synic *s, u32 sint, u64 val, bool host)
 {
 	u64 auto_eoi[4];
@@ -56,6 +72,7 @@ static int set_sint(struct cb_vcpu *v, struct cb_synic *s, u32 sint, u64 val, bo
 	if (!tlfs_sint_valid(val, host))
 		return -EINVAL;
 	WRITE_ONCE(s->sint[sint], val);
+	cb_irq_update_eoi(v->vm);
 	tlfs_auto_eoi(s->sint, auto_eoi);
 	if (!memcmp(auto_eoi, s->auto_eoi, sizeof(auto_eoi)))
 		return 0;
@@ -268,6 +285,21 @@ static void end_of_message(struct cb_vcpu *v, struct cb_synic *s, bool host)
 			look_at_timer(v, i);
 	}
 	cb_irq_sint_acked(v->vm, v->hyperv.index);
+}
+
+void cb_synic_eoi(struct cb_vcpu *v, u8 vector)
+{
+	struct cb_synic *s = v->hyperv.synic;
+	bool is_sint = false;
+	u32 i;
+
+	for (i = 0; s && i < TLFS_SINTS; i++)
+		is_sint |= tlfs_sint_vector(s->sint[i]) == vector;
+	if (!is_sint)
+		return;
+	mutex_lock(&v->vm->hyperv.lock);
+	end_of_message(v, s, false);
+	mutex_unlock(&v->vm->hyperv.lock);
 }
 
 static void tell_user(struct cb_vcpu *v, u32 msr, bool host)

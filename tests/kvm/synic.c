@@ -217,6 +217,23 @@ static bool signalled(int fd)
 	return read(fd, &count, sizeof(count)) == sizeof(count);
 }
 
+/* The guest takes one interrupt, with or without an EOI. */
+static bool ended(struct vm *vm, bool eoi)
+{
+	hv_begin(vm, 0, pl_sints, 1, eoi);
+	return vm_run(vm, 0, RUN_MS) == END_DONE;
+}
+
+/* Nothing is in service, nothing requested. */
+static void forget_service(struct vm *vm)
+{
+	struct kvm_lapic_state l;
+
+	cpu_ioctl(vm, 0, KVM_GET_LAPIC, &l);
+	memset(l.regs + 0x100, 0, 0x180);
+	cpu_ioctl(vm, 0, KVM_SET_LAPIC, &l);
+}
+
 static void check_routes(struct vm *vm)
 {
 	int fd = eventfd(0, EFD_NONBLOCK), back = eventfd(0, EFD_NONBLOCK);
@@ -244,6 +261,17 @@ static void check_routes(struct vm *vm)
 	       requested(vm, 0, VECTOR) && !signalled(back) && hv_writes(vm, MSR_EOM, 0) &&
 	       signalled(back) && !irqfd(vm, fd, back, KVM_IRQFD_FLAG_DEASSIGN),
 	   "SynIC: which hears of the end of its message");
+	ok(!irqfd(vm, fd, back, KVM_IRQFD_FLAG_RESAMPLE) && write(fd, &one, 8) == 8 &&
+	       !signalled(back) && ended(vm, true) && signalled(back),
+	   "SynIC: or of the end of its interrupt, where no message waits");
+	ok(set_msr(vm, 0, MSR_SINT0 + SINT, VECTOR + 1) == 1 && write(fd, &one, 8) == 8 &&
+	       ended(vm, true) && signalled(back),
+	   "SynIC: also by another vector");
+	ok(write(fd, &one, 8) == 8 && ended(vm, false) && !signalled(back) &&
+	       !irqfd(vm, fd, back, KVM_IRQFD_FLAG_DEASSIGN),
+	   "SynIC: not before");
+	forget_service(vm);
+	set_msr(vm, 0, MSR_SINT0 + SINT, VECTOR);
 	set_msr(vm, 1, MSR_VP_INDEX, 9);
 	ok(!route(vm, GSI, 9, SINT, 1) && raise_gsi(vm) == 1 && requested(vm, 1, VECTOR),
 	   "SynIC: vCPUs are those of their index");
@@ -350,16 +378,12 @@ static enum end takes_ten(struct vm *vm, u64 sint, bool eoi)
 
 static void check_auto_eoi(struct vm *vm)
 {
-	struct kvm_lapic_state l;
-
 	ok(takes_ten(vm, VECTOR | TLFS_SINT_AUTO_EOI, false) == END_DONE && vm->values[0] >= 10,
 	   "SynIC: a vector with auto-EOI needs none");
 	ok(takes_ten(vm, VECTOR, true) == END_DONE && takes_ten(vm, VECTOR, false) == END_TIME,
 	   "SynIC: one without does");
 	set_msr(vm, 0, CONFIG(1), 0);
-	cpu_ioctl(vm, 0, KVM_GET_LAPIC, &l);
-	memset(l.regs + 0x100, 0, 0x180); /* nothing in service, nothing requested */
-	cpu_ioctl(vm, 0, KVM_SET_LAPIC, &l);
+	forget_service(vm);
 }
 
 /* ---- timers ---- */

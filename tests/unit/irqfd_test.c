@@ -130,6 +130,7 @@ static bool nothing_posted(void)
 void cb_irqfd_rerouted(struct cb_vm *of);
 void cb_irqfd_acked(struct cb_vm *of, u32 gsi);
 void cb_irqfd_sint_acked(struct cb_vm *of, const struct routes *routes, u32 vcpu);
+bool cb_irqfd_awaits_sint(struct cb_vm *of, const struct routes *routes);
 u64 cb_irqfd_awaited_pins(struct cb_vm *of, const struct routes *routes);
 int cb_irqfd(struct cb_vm *of, const struct kvm_irqfd *args);
 void cb_irqfd_release(struct cb_vm *of);
@@ -319,6 +320,38 @@ static void test_reader(void)
 	check_end();
 }
 
+/* Whose ends are wanted, by what the GSIs lead to. */
+static void test_awaited(void)
+{
+	static const struct kvm_irq_routing_entry to[] = {
+	    {.gsi = 9, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = {KVM_IRQCHIP_IOAPIC, 3}},
+	    {.gsi = 10, .type = KVM_IRQ_ROUTING_HV_SINT, .u.hv_sint = {7, 2}}};
+	struct routes *rt = calloc(1, sizeof(*rt) + 2 * sizeof(rt->route[0]));
+
+	begin();
+	kernel_open(0);
+	kernel_open(1);
+	kernel_open(2);
+	if (!rt || routes_build(rt, to, 2, true))
+		abort();
+	CHECK(!cb_irqfd_awaited_pins(&vm, rt) && !cb_irqfd_awaits_sint(&vm, rt),
+	      "nobody waits for an end");
+	CHECK(!change(0, 9, KVM_IRQFD_FLAG_RESAMPLE, 1) && !assign(2, 10) &&
+		  cb_irqfd_awaited_pins(&vm, rt) == 1u << 3 && !cb_irqfd_awaits_sint(&vm, rt),
+	      "one does for a pin's");
+	CHECK(!deassign(2, 10) && !deassign(0, 9) && !change(0, 10, KVM_IRQFD_FLAG_RESAMPLE, 1) &&
+		  !cb_irqfd_awaited_pins(&vm, rt) && cb_irqfd_awaits_sint(&vm, rt),
+	      "or a SINT's");
+	cb_irqfd_sint_acked(&vm, rt, 6);
+	CHECK(!count_of(1), "whose is another vCPU's");
+	cb_irqfd_sint_acked(&vm, rt, 7);
+	CHECK(count_of(1) == 1 && !deassign(0, 10), "and it hears of it");
+	free(rt);
+	for (int i = 0; i < 3; i++)
+		kernel_close(i);
+	check_end();
+}
+
 static void test_posting(void)
 {
 	begin();
@@ -418,6 +451,7 @@ int main(void)
 	test_refusals();
 	test_resample();
 	test_reader();
+	test_awaited();
 	test_posting();
 	test_fight();
 	kernel_stop_worker(cb_wq);

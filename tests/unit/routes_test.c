@@ -149,6 +149,9 @@ static void test_acks(void)
 	      "if two have one pin, the later one is");
 	CHECK(!routes_pins(rt, 7) && !routes_pins(rt, 8) && !routes_pins(rt, 9),
 	      "others have none");
+	CHECK(rt->has_sints && routes_leads_to_sint(rt, 7) && !routes_leads_to_sint(rt, 8) &&
+		  !routes_leads_to_sint(rt, 9),
+	      "whether there are SINTs is known");
 	CHECK(routes_is_sint(rt, 7, 3) && !routes_is_sint(rt, 7, 4) && !routes_is_sint(rt, 8, 0) &&
 		  !routes_is_sint(rt, 2, 0) && !routes_is_sint(rt, 9, 0),
 	      "a SINT is its vCPU's");
