@@ -54,8 +54,8 @@ int hv_info(struct corbel_info *info);
 int hv_all(uint32_t what, size_t size, void *out);
 /* Bytes of text from *seq on into buf, and *seq moves on. 0 at the end, -1 told. */
 int hv_log(uint64_t *seq, char *buf, size_t size);
-/* index: of the vCPU in its VM, for errors */
-int hv_sched(const struct corbel_sched_set *s, unsigned int index);
+/* v: whose number that is, for errors. 0, or -1 told, as of the next */
+int hv_sched(const struct corbel_sched_set *s, const struct corbel_vcpu_stat *v);
 int hv_sched_vm(const struct corbel_sched_vm *s);
 /* 0, or -1 (errno; not told). hv_need() first. */
 int hv_pool(const struct corbel_pool_call *c);

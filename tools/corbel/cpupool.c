@@ -286,8 +286,9 @@ static int change_cpus(struct opts *o, uint32_t op)
 	if (errno == EBUSY)
 		return fail("%s: %s has VMs, and would have no CPU left for them", what, p.name);
 	if (errno == EINVAL)
-		return fail("%s: there is no such CPU%s", what,
-			    op == CORBEL_POOL_ADD ? "" : " in that pool");
+		return fail("%s: there is no such CPU%s. With sched-gran=core the CPUs of a core "
+			    "come and go together",
+			    what, op == CORBEL_POOL_ADD ? "" : " in that pool");
 	return fail("%s: %s", what, strerror(errno));
 }
 
@@ -403,6 +404,8 @@ int pool_move(const char *guest, const char *pool)
 		return 0;
 	if (errno == ENOENT && !vm.id)
 		return fail("dom0 stays where it is, and its vCPUs on their CPUs");
+	if (errno == ENOENT)
+		return fail("%s has ended, or pool %s is gone", guest, p.name);
 	if (errno == ENODEV)
 		return fail("pool %s has no CPUs; `corbel cpupool-cpu-add' gives it some", p.name);
 	if (errno == ENOSPC)
@@ -456,6 +459,8 @@ int budget_set(const char *guest, unsigned int period, unsigned int budget, long
 		return 0;
 	if (errno == ENOENT && !vm.id)
 		return fail("dom0 has its share, whatever the pool of a CPU");
+	if (errno == ENOENT)
+		return fail("budget of %s: it has ended", guest);
 	if (errno != ENOSPC)
 		return fail("budget of %s: %s", guest, strerror(errno));
 	n = pools_get(&p);

@@ -58,9 +58,10 @@ static int query_failed(const char *what, int err, size_t want)
 		     what, err, want);
 	else
 		fail("asking for %s: %s%s", what, strerror(-err),
-		     err == -ENOTTY ? "; corbel and corbel.ko are of different versions: install "
-				      "both from one build"
-				    : "");
+		     err == -ENOTTY || err == -E2BIG || err == -EINVAL
+			 ? "; corbel and corbel.ko are of different versions: install "
+			   "both from one build"
+			 : "");
 	return -1;
 }
 
@@ -86,37 +87,61 @@ int hv_info(struct corbel_info *info)
 	return 0;
 }
 
-int hv_all(uint32_t what, size_t size, void *out)
+/* From the first on; *all has room for one more. Count, or -1 told. */
+static int walk_all(uint32_t what, size_t size, char **all)
 {
 	struct corbel_query q;
-	char *all = NULL, *more;
-	int n = 0, got, space = 0;
+	int n, got, space = 0;
+	char *more;
+
+	for (n = 0;; n++) {
+		if (n == space) {
+			space += 64;
+			more = realloc(*all, space * size);
+			if (!more) {
+				fail("out of memory");
+				return -1;
+			}
+			*all = more;
+		}
+		q = (struct corbel_query){
+		    .what = what, .index = n, .buf = (uintptr_t)(*all + n * size), .len = size};
+		got = query_hypervisor(&q);
+		if (got == -ENOENT)
+			return n;
+		if (got != (int)size)
+			return query_failed("statistics", got, size);
+	}
+}
+
+/*
+ * They are asked for by their place: where one came or went meanwhile, before another, that may be
+ * there twice or not at all. Then the last has another place, too; each begins with its id.
+ */
+static bool is_in_place(uint32_t what, size_t size, char *all, int n)
+{
+	char *last = all + (n - 1) * size, *again = all + n * size;
+	struct corbel_query q = {
+	    .what = what, .index = n - 1, .buf = (uintptr_t)again, .len = size};
+
+	return query_hypervisor(&q) == (int)size && !memcmp(last, again, sizeof(uint32_t));
+}
+
+int hv_all(uint32_t what, size_t size, void *out)
+{
+	int n, times = 8; /* guests may come and go without an end */
+	char *all = NULL;
 
 	*(void **)out = NULL;
 	if (hv_need())
 		return -1;
-	for (;; n++) {
-		if (n == space) {
-			space += 64;
-			more = realloc(all, space * size);
-			if (!more) {
-				free(all);
-				fail("out of memory");
-				return -1;
-			}
-			all = more;
-		}
-		q = (struct corbel_query){
-		    .what = what, .index = n, .buf = (uintptr_t)(all + n * size), .len = size};
-		got = query_hypervisor(&q);
-		if (got == -ENOENT)
-			break;
-		if (got != (int)size) {
-			free(all);
-			return query_failed("statistics", got, size);
-		}
-	}
-	*(void **)out = all;
+	do
+		n = walk_all(what, size, &all);
+	while (n > 0 && --times && !is_in_place(what, size, all, n));
+	if (n < 0)
+		free(all);
+	else
+		*(void **)out = all;
 	return n;
 }
 
@@ -144,7 +169,7 @@ int hv_log(uint64_t *seq, char *buf, size_t size)
 	return u.log.len;
 }
 
-int hv_sched(const struct corbel_sched_set *s, unsigned int index)
+int hv_sched(const struct corbel_sched_set *s, const struct corbel_vcpu_stat *v)
 {
 	if (hv_need())
 		return -1;
@@ -152,17 +177,16 @@ int hv_sched(const struct corbel_sched_set *s, unsigned int index)
 		return 0;
 	if (errno == EINVAL)
 		fail("scheduling of vCPU %u: refused; weight goes from 1 to %u, cap from 1 to 100, "
-		     "and one of the "
-		     "CPUs must exist "
-		     "(see `corbel info')",
-		     index, CORBEL_MAX_WEIGHT);
-	else if (errno == EPERM)
-		fail("scheduling of vCPU %u: not permitted; dom0's vCPUs stay on their CPUs, and "
-		     "only root may set "
-		     "this",
-		     index);
+		     "and one of the CPUs must exist (see `corbel info')",
+		     v->index, CORBEL_MAX_WEIGHT);
+	else if (errno == ENOENT && !v->vm)
+		fail("scheduling of dom0's vCPU %u: it stays on its CPU, and always has a share by "
+		     "the threads that run in it",
+		     v->index);
+	else if (errno == ENOENT)
+		fail("scheduling of vCPU %u: it has ended", v->index);
 	else
-		fail("scheduling of vCPU %u: %s", index, strerror(errno));
+		fail("scheduling of vCPU %u: %s", v->index, strerror(errno));
 	return -1;
 }
 
@@ -174,6 +198,8 @@ int hv_sched_vm(const struct corbel_sched_vm *s)
 		return 0;
 	if (errno == ENOENT && !s->vm)
 		fail("scheduling of dom0: it always has a share by the threads that run in it");
+	else if (errno == ENOENT)
+		fail("scheduling of VM %u: it has ended", s->vm);
 	else if (errno == EINVAL)
 		fail("scheduling of VM %u: refused; weight goes from 1 to %u, cap from 1 to %u",
 		     s->vm, CORBEL_MAX_WEIGHT, CORBEL_MAX_CAP - 1);

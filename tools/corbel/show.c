@@ -613,7 +613,7 @@ static int apply_vcpu(const struct corbel_vcpu_stat *v, unsigned int weight,
 	if (cap > 100 && cap != CORBEL_MAX_CAP)
 		return fail("a vCPU has at most one CPU: its cap goes from 1 to 100");
 	s.cap = cap < 100 ? cap : 100;
-	return s.weight || !cpus_empty(&s.affinity) || s.cap ? hv_sched(&s, v->index) : 0;
+	return s.weight || !cpus_empty(&s.affinity) || s.cap ? hv_sched(&s, v) : 0;
 }
 
 int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus *affinity,
