@@ -29,10 +29,14 @@ $(TT)/fakehv.so: tests/tool/fakehv.c hv/abi.h hv/abi_msr.h hv/abi_pool.h hv/abi_
 	@mkdir -p $(TT)
 	$(CC) -std=gnu11 -O1 -fPIC -shared -Wall -Wextra -Werror -o $@ $< -ldl
 
+$(TT)/calls: tests/dom0/calls.c hv/abi.h hv/abi_msr.h hv/abi_pool.h hv/abi_vm.h dom0/kmod/devctl.h
+	@mkdir -p $(TT)
+	$(CC) -std=gnu11 -O1 $(WARN) -o $@ $<
+
 $(TT)/guest: tests/tool/guest.asm
 	@mkdir -p $(TT)
 	$(NASM) -f bin -o $@ $<
 
 .PHONY: tool-test
-tool-test: $(TT)/corbel $(TT)/fakehv.so $(TT)/guest
+tool-test: $(TT)/corbel $(TT)/fakehv.so $(TT)/calls $(TT)/guest
 	timeout 450 $(PYTHON) tests/tool/tool_test.py $(TT)/corbel $(TT)/guest $(TT)/fakehv.so

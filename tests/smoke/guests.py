@@ -303,9 +303,12 @@ def played_again(m):
 
 def linux_calls():
     """nice, taskset and kill -STOP on the VMM's threads act on its vCPUs."""
-    with Machine('Linux calls', mem='2G') as m:
+    disk = f'file={build_file("dom0-tests.cpio")},format=raw,if=virtio,readonly=on'
+    with Machine('Linux calls', mem='2G', extra=['-drive', disk]) as m:
         m.prompt()
         make_guests(m, 1)
+        status, out = m.sh('cd /run && cpio -id calls < /dev/vda 2> /dev/null; /run/calls', 30)
+        ok(status == 0 and out.count('ok - ') > 80, '/dev/corbel answers, and refuses, as what stands for it in the test tool', re.findall('^not ok.*\n.*', out, re.M) or out)
         in_guest(m, 'g1', 'while :; do :; done &')
         pid = m.json('corbel list --json')
         pid = [g for g in pid if g['name'] == 'g1'][0]['pid']

@@ -1897,6 +1897,9 @@ def test_hypervisor():
         f.truncate(1 << 20)
     p = corbel("create", config("hyp", f"disk = ['{DIR}/hypdisk,raw,xvda,w']\nvcpus = 2\ncpu_weight = 512\ncpus = ['0', '^0']\ncap = 50\npool = 'fast'\nperiod = 5000\nbudget = 1000\n"), env=env)
     check(p.returncode == 0 and sched() == "budget 3 -1 5000 1000\npool 5 5 0 3  \nvm 3 512 50\n12 0 1 0\n13 0 " + "f" * 127 + "e 0\n", "budget, pool, weight, CPUs and cap are set at start", p.stderr)
+    p = subprocess.run([os.path.join(os.path.dirname(FAKEHV), "calls")], env=dict(ENV, **env), capture_output=True, text=True)
+    check(p.returncode == 0 and p.stdout.count("\nok - ") > 80, "the stand-in for /dev/corbel answers as the hypervisor does (test guests)", p.stdout[-2000:] + p.stderr)
+    sched()
     i = json.loads(corbel("info", "--json", env=env).stdout)
     want = {"version": "0.1", "backend": "svm", "cpus": 4, "memory_total_bytes": 1 << 30, "pool_total_bytes": 1 << 24,
             "pool_free_bytes": 1 << 23, "pool_promised_bytes": 1 << 22, "vms": 2, "vcpus": 4,
