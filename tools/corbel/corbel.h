@@ -36,6 +36,8 @@ struct opts {
 const char *run_dir(void); /* /run/corbel */
 const char *etc_dir(void); /* /etc/corbel */
 const char *lib_dir(void); /* /var/lib/corbel */
+
+/* ---- say.c ---- */
 /* Control characters become '?', but for line ends and tabs if asked. Returns text. */
 char *printable(char *text, bool lines);
 /* "corbel: ..." on stderr; fail() returns 1, the exit code of a failed command. */
@@ -44,6 +46,10 @@ void warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *failure_text(void);		     /* what fail() has told last, or "" */
 void print_json(struct json_object *o);	     /* takes it over */
 void print_json_line(struct json_object *o); /* the same, as one line of many */
+bool json_was_printed(void);
+/* A member more; NULL is null. */
+void add_str(struct json_object *o, const char *key, const char *val);
+void add_u64(struct json_object *o, const char *key, uint64_t val);
 
 /* ---- hvctl.c: /dev/corbel ---- */
 bool hv_present(void);
@@ -321,11 +327,10 @@ bool mem_told(const char *name, uint64_t mib); /* memory.c */
 int mem_most(struct qmp *q, const char *name, long *most, bool *limited, char *err);
 int cmd_mem_set(struct opts *o);
 int cmd_mem_max(struct opts *o);
-int cmd_domid(struct opts *o); /* manage.c */
+int cmd_domid(struct opts *o); /* names.c */
 int cmd_domname(struct opts *o);
 int cmd_rename(struct opts *o);
-int cmd_uptime(struct opts *o);
-int cmd_vcpu_set(struct opts *o);
+int cmd_vcpu_set(struct opts *o); /* manage.c */
 int cmd_block_list(struct opts *o);
 int cmd_block_attach(struct opts *o);
 int cmd_block_detach(struct opts *o);
@@ -354,10 +359,15 @@ int cmd_image(struct opts *o);	 /* image.c */
 int cmd_migrate(struct opts *o); /* migrate.c */
 int cmd_migrate_receive(struct opts *o);
 int cmd_metrics(struct opts *o); /* metrics.c */
-int cmd_info(struct opts *o);	 /* show.c */
-int cmd_list(struct opts *o);
-int cmd_vcpu_list(struct opts *o);
-int cmd_sched(struct opts *o);
+int cmd_info(struct opts *o);	 /* info.c */
+int cmd_list(struct opts *o);	 /* list.c */
+int cmd_uptime(struct opts *o);
+int cmd_vcpu_list(struct opts *o); /* vcpus.c */
+int cmd_sched(struct opts *o);	   /* sched.c */
+int cmd_vcpu_pin(struct opts *o);
+int cmd_stat(struct opts *o);  /* stat.c */
+int cmd_dmesg(struct opts *o); /* log.c */
+int cmd_debug_dump(struct opts *o);
 int cmd_cpupool_list(struct opts *o); /* cpupool.c */
 int cmd_cpupool_create(struct opts *o);
 int cmd_cpupool_destroy(struct opts *o);
@@ -366,12 +376,8 @@ int cmd_cpupool_cpu_add(struct opts *o);
 int cmd_cpupool_cpu_remove(struct opts *o);
 int cmd_cpupool_migrate(struct opts *o);
 int cmd_cpupool_numa_split(struct opts *o);
-int cmd_vcpu_pin(struct opts *o);
-int cmd_stat(struct opts *o);
-int cmd_dmesg(struct opts *o);
-int cmd_debug_dump(struct opts *o);
-int cmd_top(struct opts *o);
-int cmd_trace(struct opts *o); /* top.c */
+int cmd_top(struct opts *o);   /* top.c */
+int cmd_trace(struct opts *o); /* trace.c */
 
 /* ---- names.c ---- */
 /* A guest's name, for the id of it or of dom0; or what it was, if no guest has this id. */
@@ -412,7 +418,7 @@ void got_json(struct json_object *o, const struct got *g);
 /* What the policy of its pool promises it, of one CPU; 0: nothing. */
 double promised_percent(const struct corbel_vcpu_stat *v, const struct corbel_pool_stat *pool);
 
-/* ---- show.c: what list and top are made of ---- */
+/* ---- list.c: what list and top are made of ---- */
 struct row {
 	char name[40], state[24];
 	int64_t id; /* -1 = not in the hypervisor */
@@ -441,14 +447,28 @@ void rows_traffic(struct row *rows, int n);
 int vm_of_name(const char *name, struct corbel_vm_stat *vm);
 /* The VMM of a VM of this name that this tool has not started; 0: there is none. */
 pid_t pid_of_other(const char *name);
+/* All VMs; those of guests under run_dir() have the guest's name. Count, or -1 told. */
+int vms_get(struct corbel_vm_stat **out);
+
+/* ---- vcpus.c ---- */
 /* vCPUs of a VM (-1 = all) in *out (malloc). Count, or -1 told. */
 int vcpus_of(int64_t vm, struct corbel_vcpu_stat **out);
+/* What VMs, or the one named, and their vCPUs were to get and got. 0, or 1 told. */
+int show_sched(struct opts *o);
+
+/* ---- topology.c, power.c ---- */
 /* Of `corbel info`: what the CPUs share. */
 struct json_object *topology_json(void);
 void topology_text(void);
 /* How they sleep, and their frequency. */
 struct json_object *power_json(void);
 void power_text(void);
+
+/* ---- sched.c ---- */
+/*
+ * Of a guest as a whole, or one vCPU (only_vcpu; -1: all): weight and cap, 0: as they are, and
+ * where each of its vCPUs may run, of CFG_MAX_VCPUS. 0, or -1 told.
+ */
 int apply_sched(const char *name, unsigned int weight, const struct corbel_cpus *affinity,
 		unsigned int cap, long only_vcpu);
 

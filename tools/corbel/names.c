@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What xl's users call guests and their parts: ids, hdc, the second interface. */
+/* Guests' names and ids, and what xl's users call their parts: hdc, the second interface. */
 #define _GNU_SOURCE
 #include "corbel.h"
 
+#include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,80 @@ char *guest_of_id(char *name)
 		return found;
 	return name;
 }
+
+/* One of the two, or both as JSON */
+static void show_name(const struct opts *o, const char *name, int64_t id, const char *text)
+{
+	struct json_object *json;
+
+	if (!o->json) {
+		printf("%s\n", text);
+		return;
+	}
+	json = json_object_new_object();
+	json_object_object_add(json, "name", json_object_new_string(name));
+	json_object_object_add(json, "id", json_object_new_int64(id));
+	print_json(json);
+}
+
+int cmd_domid(struct opts *o)
+{
+	struct corbel_vm_stat vm;
+	char id[16];
+
+	if (vm_of_name(o->args[0], &vm))
+		return 1;
+	snprintf(id, sizeof(id), "%u", vm.id);
+	show_name(o, o->args[0], vm.id, id);
+	return 0;
+}
+
+int cmd_domname(struct opts *o)
+{
+	struct row *r;
+	long id;
+	int i, n;
+
+	if (!whole_number(o->args[0], 0, 1000000, &id))
+		return fail("\"%s\" is not a VM's id; `corbel list' shows them", o->args[0]);
+	n = rows_get(&r, false);
+	for (i = 0; i < n && r[i].id != id; i++)
+		;
+	if (i < n)
+		show_name(o, r[i].name, id, r[i].name);
+	free(r);
+	if (n < 0)
+		return 1;
+	return i < n ? 0 : fail("there is no VM %ld; `corbel list' shows them", id);
+}
+
+/* The VMM goes on with the files that it has open, wherever they lie. */
+int cmd_rename(struct opts *o)
+{
+	const char *old = o->args[0], *new = o->args[1], *why = cfg_bad_name(new);
+	char from[PATH_MAX], to[PATH_MAX];
+	struct guest g;
+	int err = 0;
+
+	if (why)
+		return fail("\"%s\" is not a guest's name: %s", new, why);
+	if (guest_get(old, true, &g))
+		return 1;
+	guest_path(old, "", from);
+	guest_path(new, "", to);
+	if (process_in(g.pid, "/corbel@"))
+		err = fail("%s is run by its unit, which would not know it by another name and "
+			   "cut it off: stop that, and change the name in its file",
+			   old);
+	else if (!access(to, F_OK))
+		err = fail("%s is there already; `corbel list --all' shows it", new);
+	else if (rename(from, to))
+		err = fail("%s: %s", from, strerror(errno));
+	guest_unlock(&g);
+	return err;
+}
+
+/* ---- parts ---- */
 
 /* As a guest was started. False: there is none, which who wants something of it tells. */
 static bool read_guest(const char *name, struct cfg *c)
