@@ -150,6 +150,22 @@ void open_kvm(void)
 
 /* ---- odds and ends ---- */
 
+int ioeventfd(struct vm *vm, int fd, u32 port, u32 flags)
+{
+	struct kvm_ioeventfd e = {
+	    .addr = port, .len = 1, .fd = fd, .flags = KVM_IOEVENTFD_FLAG_PIO | flags};
+
+	return vm_ioctl(vm, KVM_IOEVENTFD, &e);
+}
+
+u32 address_bits(void)
+{
+	u32 eax = 0x80000008, ebx, ecx = 0, edx;
+
+	__asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return (eax & 0xff) < 48 ? eax & 0xff : 48;
+}
+
 u64 now_ms(void)
 {
 	struct timespec t;

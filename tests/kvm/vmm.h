@@ -110,6 +110,10 @@ bool cpu_is_shown(const struct feature *f);
 void cpu_hide(struct vm *vm, u32 cpu, const struct feature *f, u32 count);
 int cpu_ioctl(struct vm *vm, u32 cpu, unsigned long what, void *arg);
 int vm_ioctl(struct vm *vm, unsigned long what, void *arg);
+/* Writes of a byte to the port signal it, or with KVM_IOEVENTFD_FLAG_DEASSIGN no more. */
+int ioeventfd(struct vm *vm, int fd, u32 port, u32 flags);
+/* Physical addresses have so many bits here, and nested tables of four levels reach 48 of them. */
+u32 address_bits(void);
 int set_msr(struct vm *vm, u32 cpu, u32 index, u64 val);
 
 u64 now_ms(void);

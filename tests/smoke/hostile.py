@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hostile VMMs and guests, tests/kvm/vmms.c and guests.c, beside a Linux guest: nobody else notices, and nothing of them is left."""
+"""Hostile VMMs and guests, tests/kvm/vmms.c, longwork.c and guests.c, beside a Linux guest: nobody else notices, and nothing of them is left."""
 import os
 import re
 import sys
@@ -17,7 +17,7 @@ def guests():
         m.out_of('corbel create /etc/corbel/demo.cfg', 60)
         need(m.guest_up(), 'an innocent guest runs beside them')
         before = m.json('corbel info --json')
-        for program, seconds in ('vmms', 150), ('guests', 150):
+        for program, seconds in ('vmms', 110), ('longwork', 70), ('guests', 150):
             status, out = m.sh(f'/run/t/{program}', seconds)
             for line in re.findall(r'^# .*?(?=\r*$)', out, re.M):
                 note(line[2:])
