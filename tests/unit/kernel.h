@@ -12,7 +12,6 @@
 #define KMOD_H
 #define KMOD_IRQ_H
 #define KMOD_MEMORY_H
-#define KMOD_DOM0_H
 #define KMOD_HYPERV_H
 
 #include <errno.h>
@@ -23,6 +22,11 @@
 
 #include "dom0/kmod/pure.h"
 #include "hv/abi.h"
+
+/* of which dom0/kmod/dom0.h speaks, which needs nothing else of kmod.h */
+struct cb_share;
+struct cb_vcpu;
+struct task_struct;
 
 #ifndef READ_ONCE
 #error hv/lib/types.h has it

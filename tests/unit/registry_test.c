@@ -32,16 +32,6 @@ static void note_call(u64 nr, u64 number)
 #define HC3(call, arg, what, n)                                                                    \
 	note_call((what) == CORBEL_STATE_CLOCK_STOPPED ? CORBEL_HC_##call : 0, arg)
 
-void cb_event_add_vcpu(struct cb_vcpu *v);
-void cb_event_del_vcpu(struct cb_vcpu *v);
-void cb_event_each_vcpu(void (*fn)(struct cb_vcpu *v));
-void cb_event_pause_vcpus(void);
-void cb_event_tell_stopped(void);
-void cb_event_add_doorbell(u32 number, struct eventfd_ctx *ctx);
-void cb_event_del_doorbell(u32 number);
-void cb_event_sync_doorbells(void);
-void cb_registry_init(struct corbel_events *page);
-void cb_registry_scan(void);
 #include "dom0/kmod/registry.c"
 
 /* ---- the hypervisor ---- */
