@@ -1939,7 +1939,9 @@ def test_hypervisor():
     check(fails(corbel("vcpu-pin", "hyp", "0", "x", env=env), "x"), "to no CPUs")
     for args in ["sched", "--cpus=1", "dom0"], ["sched", "--vcpu=1", "--weight=5", "dom0"], ["vcpu-pin", "dom0", "all", "1"]:
         check(fails(corbel(*args, env=env), "it stays on its CPU, and always has a share"), f"dom0's vCPUs stay: {args}")
-    check(fails(corbel("sched", "--cpus=4-9", "hyp", env=env), "one of the CPUs must exist") and sched() == "", "CPUs that are not there")
+    check(fails(corbel("sched", "--cpus=4-9", "hyp", env=env), "none of these CPUs is there") and sched() == "", "CPUs that are not there")
+    check(fails(corbel("sched", "--cpus=4-9", "--weight=5", "--vcpu=1", "hyp", env=env), "one of the CPUs must exist") and sched() == "", "and a weight")
+    check(list(guests("Domain-0", env=env)) == ["dom0"] and fails(corbel("pause", "Domain-0", env=env), "management domain"), "dom0 may be called as xl does")
     p = corbel("domid", "hyp", env=dict(env, FAKEHV_OTHER="other", FAKEHV_GOES="1"))
     check(p.stdout == "3\n", "a VM that ends while all are asked for hides no other", p)
     check(fails(corbel("sched", "--vcpu=7", "--cap=5", "hyp", env=env), "no vCPU 7; it has 2"), "no such vCPU")

@@ -380,7 +380,10 @@ int cmd_top(struct opts *o);   /* top.c */
 int cmd_trace(struct opts *o); /* trace.c */
 
 /* ---- names.c ---- */
-/* A guest's name, for the id of it or of dom0; or what it was, if no guest has this id. */
+/*
+ * A guest's name, for the id of it or of dom0, or for what xl calls that; or what it was, if no
+ * guest has this id.
+ */
 char *guest_of_id(char *name);
 /* The commands, for which a part of a guest may also be called as xl does. */
 int names_cd_insert(struct opts *o);

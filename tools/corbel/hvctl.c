@@ -175,7 +175,11 @@ int hv_sched(const struct corbel_sched_set *s, const struct corbel_vcpu_stat *v)
 		return -1;
 	if (!ioctl(device, CORBEL_IOC_SCHED, s))
 		return 0;
-	if (errno == EINVAL)
+	if (errno == EINVAL && !s->weight && !s->cap)
+		fail("scheduling of vCPU %u: none of these CPUs is there; `corbel info' tells how "
+		     "many are",
+		     v->index);
+	else if (errno == EINVAL)
 		fail("scheduling of vCPU %u: refused; weight goes from 1 to %u, cap from 1 to 100, "
 		     "and one of the CPUs must exist (see `corbel info')",
 		     v->index, CORBEL_MAX_WEIGHT);

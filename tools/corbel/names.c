@@ -14,12 +14,14 @@
 
 char *guest_of_id(char *name)
 {
-	static char found[sizeof(((struct row *)NULL)->name)];
+	static char found[sizeof(((struct row *)NULL)->name)], dom0[] = "dom0";
 	struct guest g;
 	struct row *r;
 	long id;
 	int i, n;
 
+	if (!strcmp(name, "Domain-0") && guest_load(name, &g))
+		return dom0;
 	if (!whole_number(name, 0, MOST_ID, &id) || !guest_load(name, &g) || !hv_present())
 		return name;
 	n = rows_get(&r, false);
