@@ -447,7 +447,9 @@ def test_failures():
     check(fails(corbel("create"), "an argument is missing", "corbel create FILE", code=2), "a missing argument")
     check(fails(corbel("list", "x", "y"), "too many arguments", code=2), "too many arguments")
     check(corbel("list", "--bogus").returncode == 2, "an unknown option")
-    check(corbel("--help").returncode == 0 and corbel("top", "--help").returncode == 0, "help")
+    for h in "--help", "-h":
+        p = corbel("top", h)
+        check(corbel(h).returncode == 0 and p.returncode == 0 and "corbel top [OPTION...]" in p.stdout and " -h" not in p.stdout and "Commands:" in corbel(h).stdout, f"help: {h}", p)
 
 
 def test_check():
@@ -1732,6 +1734,8 @@ def check_pools(env, sched):
                      "promised_percent": 0.0, "got_percent": 0.0, "waited_percent": 0.0} and out[3]["name"] is None,
           "cpupool-list --json", out)
     check(run("cpupool-create", "new", "policy=rr", "cpus=3") == "" and sched() == "pool 0 0 8 0 new rr\n", "cpupool-create")
+    check(run("cpupool-create", "new", "cpus=^0-2") == "" and sched() == "pool 0 0 8 0 new \n", "with all CPUs but some")
+    check(run("cpupool-cpu-remove", "fast", "^1") == "" and sched() == "pool 3 5 4 0  \n", "all of a pool's but one")
     check(run("cpupool-create", "new") == "" and sched() == "pool 0 0 0 0 new \n", "without CPUs")
     check(run("cpupool-destroy", "empty") == "" and sched() == "pool 1 7 0 0  \n", "cpupool-destroy")
     check(run("cpupool-cpu-add", "fast", "3") == "" and sched() == "pool 2 5 8 0  \n", "cpupool-cpu-add")
@@ -1749,7 +1753,8 @@ def check_pools(env, sched):
     check(fails(corbel("cpupool-create", "new", "cpus=x", env=env), "is not a list of CPUs"), "CPUs that are no list")
     check(fails(corbel("cpupool-create", "a/b", env=env), "is not a name for a pool"), "a name that is none")
     for args, words in (("cpupool-destroy", "fast"), "has VMs; `corbel cpupool-migrate'"), (("cpupool-destroy", "Pool-0"), "Pool-0 is dom0's, and stays"), \
-            (("cpupool-cpu-remove", "fast", "1-2"), "would have no CPU left"), (("cpupool-cpu-remove", "fast", "0"), "no such CPU in that pool"), \
+            (("cpupool-cpu-remove", "fast", "1-2"), "would have no CPU left"), (("cpupool-cpu-remove", "fast", "all"), "would have no CPU left"), \
+            (("cpupool-cpu-add", "empty", "all"), "another pool has one of these CPUs"), (("cpupool-cpu-remove", "fast", "0"), "no such CPU in that pool"), \
             (("cpupool-cpu-add", "empty", "1"), "another pool has one of these CPUs"), (("cpupool-cpu-add", "empty", "0"), "Pool-0 would have none left"), \
             (("cpupool-cpu-add", "empty", "4"), "no such CPU"), (("cpupool-create", "new", "cpus=2-3"), "another pool has one of these CPUs"), \
             (("cpupool-create", "new", "policy=credit2"), "no policy credit2"), (("cpupool-create", "fast"), "there is a pool fast already"), \

@@ -165,6 +165,27 @@ int cmd_cpupool_list(struct opts *o)
 
 /* ---- what changes them ---- */
 
+/* "all", or all but some, means those that there are in a pool, or (NULL) in all. 0, or 1 told. */
+static int keep_there(struct corbel_cpus *c, const struct corbel_pool_stat *pool)
+{
+	const unsigned int words = CORBEL_MAX_CPUS / 64;
+	struct corbel_cpus there = {0};
+	struct corbel_pool_stat *p;
+	int i, n;
+	unsigned int k;
+
+	if (!(c->word[words - 1] >> 63))
+		return 0;
+	n = pools_get(&p);
+	for (i = 0; i < n; i++)
+		for (k = 0; k < words && (!pool || pool->id == p[i].id); k++)
+			there.word[k] |= p[i].cpus.word[k];
+	for (k = 0; k < words; k++)
+		c->word[k] &= there.word[k];
+	free(p);
+	return n < 0;
+}
+
 /* The words NAME=VALUE of cpupool-create. */
 static int take_word(const char *word, struct corbel_pool_call *c)
 {
@@ -172,7 +193,7 @@ static int take_word(const char *word, struct corbel_pool_call *c)
 
 	if (!strncmp(word, "cpus=", 5)) {
 		if (!cpulist_parse(word + 5, &c->cpus, err, sizeof(err)))
-			return 0;
+			return keep_there(&c->cpus, NULL);
 		return fail("cpupool-create: cpus: %s", err);
 	}
 	if (strncmp(word, "policy=", 7) || strlen(word + 7) >= sizeof(c->policy))
@@ -272,6 +293,8 @@ static int change_cpus(struct opts *o, uint32_t op)
 		return 1;
 	if (cpulist_parse(o->args[1], &c.cpus, err, sizeof(err)))
 		return fail("%s: %s", what, err);
+	if (keep_there(&c.cpus, op == CORBEL_POOL_ADD ? NULL : &p))
+		return 1;
 	c.pool = p.id;
 	if (!hv_pool(&c))
 		return 0;

@@ -476,10 +476,26 @@ static int tell_failure(const struct opts *o, int err)
 	return err;
 }
 
+/* As xl has it; argp itself knows -? and --help. */
+static error_t parse_help(int key, char *arg, struct argp_state *state)
+{
+	if (key != 'h')
+		return ARGP_ERR_UNKNOWN;
+	argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+	return 0;
+}
+
+static const struct argp_option help_options[] = {{0, 'h', 0, OPTION_HIDDEN, 0, 0}, {0}};
+static const struct argp help_argp = {.options = help_options, .parser = parse_help};
+static const struct argp_child with_help[] = {{&help_argp, 0, 0, 0}, {0}};
+
 static int run_command(const struct command *c, int argc, char **argv)
 {
-	struct argp argp = {
-	    .options = c->options, .parser = parse_command, .args_doc = c->args, .doc = c->doc};
+	struct argp argp = {.options = c->options,
+			    .parser = parse_command,
+			    .args_doc = c->args,
+			    .doc = c->doc,
+			    .children = with_help};
 	struct opts o = {.vcpu = -1, .accel = dir_of("CORBEL_ACCEL", "kvm")};
 	char name[64];
 	int err;
@@ -505,6 +521,7 @@ static int run_command(const struct command *c, int argc, char **argv)
 
 static const struct argp global_argp = {.parser = parse_global,
 					.args_doc = "COMMAND [ARGUMENTS]",
+					.children = with_help,
 					.help_filter = help_filter,
 					.doc = "Manage the Corbel hypervisor and its guests.\v "};
 
