@@ -7,7 +7,6 @@
 #include "hv/guest/debug.h"
 #include "hv/guest/exit.h"
 #include "hv/guest/inject.h"
-#include "hv/guest/run.h"
 #include "hv/vmx/direct.h"
 #include "hv/vmx/evmcs.h"
 #include "hv/vmx/nested_area.h"
