@@ -68,8 +68,10 @@ enum corbel_pic_call {
 	CORBEL_PIC_LINE,
 	/* port, in?, byte -> the byte, and from bit 8 on what EXIT_PIC says; also the 8254's */
 	CORBEL_PIC_IO,
-	CORBEL_PIC_GET, /* word -> that of the two struct corbel_pic, 0..7 */
-	CORBEL_PIC_SET, /* word, value -> value */
+	/* word -> that of the two struct corbel_pic, 0..7; each is as it was when its first was
+	   read */
+	CORBEL_PIC_GET,
+	CORBEL_PIC_SET, /* word, value -> value; with a chip's last word all are its state */
 	/* bit n: EXIT_PIC when service of line n has ended; CORBEL_PIC_UNMASKED */
 	CORBEL_PIC_TELL,
 	CORBEL_PIT_ON,	   /* at port 0x61, too? The VM has an 8254, in a state to be set */

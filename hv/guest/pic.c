@@ -320,11 +320,12 @@ static u64 set_line(struct pic *p, u32 line, bool level, bool may_sleep)
 	return ret | (before & bit ? CORBEL_PIC_HAD : CORBEL_PIC_RAISED);
 }
 
-#define STATE_WORDS (2 * sizeof(struct corbel_pic) / sizeof(u32))
+#define CHIP_WORDS  (sizeof(struct corbel_pic) / sizeof(u32))
+#define STATE_WORDS (2 * CHIP_WORDS)
 
 static s64 call_locked(struct pic *p, const u64 *arg)
 {
-	u32 word = arg[3];
+	u32 word = arg[3], chip = arg[2] / CHIP_WORDS, n = arg[2] % CHIP_WORDS;
 	u8 *at;
 
 	ASSERT_HELD(&p->lock);
@@ -336,11 +337,16 @@ static s64 call_locked(struct pic *p, const u64 *arg)
 	}
 	if (arg[2] >= STATE_WORDS)
 		return -EINVAL;
-	at = (u8 *)p->chip + arg[2] * sizeof(word);
-	if (arg[1] == CORBEL_PIC_SET) /* word, value */
-		memcpy(at, &word, sizeof(word));
-	else
+	at = (u8 *)p->moved_chip + arg[2] * sizeof(word);
+	if (arg[1] == CORBEL_PIC_GET) { /* word */
+		if (!n)
+			p->moved_chip[chip] = p->chip[chip];
 		memcpy(&word, at, sizeof(word));
+		return word;
+	}
+	memcpy(at, &word, sizeof(word)); /* word, value */
+	if (n == CHIP_WORDS - 1)
+		p->chip[chip] = p->moved_chip[chip];
 	return word;
 }
 

@@ -18,7 +18,10 @@ struct pic {
 	u32 wanted;  /* what dom0 asked to be told of what happens, as PIC_TELL has it */
 	bool intr;   /* as the boot CPU was told last */
 	bool asleep; /* lines may have changed: CORBEL_PIC_SLEEPS */
-	struct corbel_pit pit, moved; /* moved: what dom0 takes out, or puts in, word by word */
+	struct corbel_pit pit;
+	/* what dom0 takes out, or puts in, word by word */
+	struct corbel_pic moved_chip[2];
+	struct corbel_pit moved;
 	bool has_pit, has_port61;
 	bool comes; /* the guest has found them asleep, and is to do its access again */
 };

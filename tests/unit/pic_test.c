@@ -444,6 +444,29 @@ static void test_pit(void)
 	      "it has 20 words");
 }
 
+/* The same of each of the two chips. */
+static void test_chip_moved(void)
+{
+	const struct corbel_pic asks = {.irr = 0x10, .irq_base = 0x20};
+	u32 word;
+
+	reset_all();
+	memcpy(&word, &asks, sizeof(word));
+	call(CORBEL_PIC_SET, 0, word, 0);
+	CHECK(!intr() && !chip(0)->irr,
+	      "a request that is set has no vector yet, and raises nothing");
+	for (u32 i = 1; i < 4; i++) {
+		memcpy(&word, (const u8 *)&asks + 4 * i, sizeof(word));
+		call(CORBEL_PIC_SET, i, word, 0);
+	}
+	CHECK(intr() && inta() == 0x24, "until all of its chip is set");
+	call(CORBEL_PIC_GET, 0, 0, 0);
+	out(0x20, 0x11), out(0x21, 0x38);
+	CHECK(call(CORBEL_PIC_GET, 1, 0, 0) >> 8 == 0x20 && call(CORBEL_PIC_GET, 0, 0, 0) >= 0 &&
+		  call(CORBEL_PIC_GET, 1, 0, 0) >> 8 == 0x38,
+	      "it is read as it was when its first word was");
+}
+
 static void test_calls(void)
 {
 	const u64 not_16[] = {0, CORBEL_PIC_LINE, 16, 1, 0};
@@ -540,6 +563,7 @@ int main(void)
 	test_sleep();
 	test_pit();
 	test_pit_moved();
+	test_chip_moved();
 	test_calls();
 	test_ports();
 	test_any_state();
