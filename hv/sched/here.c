@@ -42,6 +42,20 @@ u64 here_park(struct sched_cpu *sc, struct sched_unit *u)
 	return end;
 }
 
+/* It waits for what it has run ahead of others; with a greater weight that is less. */
+static void weigh_lead(struct sched_unit *u)
+{
+	u64 weight = here_weight(u);
+	s64 lead = u->vruntime - u->floor;
+
+	if (likely(weight == u->weighed) || u->pinned)
+		return;
+	if (u->weighed && weight > u->weighed && lead > 0)
+		u->vruntime = u->floor + lead / (s64)(weight / u->weighed);
+	if (here_has_gained(u) || weight < u->weighed)
+		u->weighed = weight;
+}
+
 bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 {
 	BUG_ON(u->on_rq || READ_ONCE(u->state) != SCHED_QUEUED);
@@ -63,6 +77,7 @@ bool here_enqueue(struct sched_cpu *sc, struct sched_unit *u, u64 now)
 	place_count(u, true);
 	if (unlikely(sc->core) && sc->charged_at == SCHED_NEVER && !sc->rq.queue.count)
 		smt_catch_up(sc);
+	weigh_lead(u);
 	sc->policy->enqueue(&sc->rq, u);
 	u->on_rq = true;
 	return true;

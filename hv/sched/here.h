@@ -30,6 +30,20 @@ static inline bool here_is_preempted(const struct sched_cpu *sc, u64 now)
 	return first && READ_ONCE(first->boost) && sc->policy->preempts(first, sc->curr, now);
 }
 
+/* With its group's, but not what other units of that leave it. */
+static inline u64 here_weight(const struct sched_unit *u)
+{
+	const struct sched_group *g = u->group;
+
+	return (u64)READ_ONCE(u->weight) * (g ? READ_ONCE(g->weight) : SCHED_WEIGHT_DEFAULT);
+}
+
+/* It has twice the weight, or more, of when it got ahead of others. */
+static inline bool here_has_gained(const struct sched_unit *u)
+{
+	return here_weight(u) / 2 >= u->weighed;
+}
+
 /* Charge the running unit up to now. */
 void here_charge(struct sched_cpu *sc, u64 now);
 /*

@@ -84,7 +84,7 @@ static __noinline void recheck_waiting(struct sched_cpu *sc, u64 now)
 	lock_release(&sched_set_up);
 	for (u = sc->rq.queue.head; u; u = next) {
 		next = u->next;
-		if (may_run_here(sc, u) && sc->policy == was)
+		if (may_run_here(sc, u) && sc->policy == was && !here_has_gained(u))
 			continue;
 		rq_remove(sc, u);
 		queue_insert(&again, again.tail, u);

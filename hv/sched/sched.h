@@ -116,7 +116,10 @@ struct sched_unit {
 	/* dom0's, with what dom0 tells of the threads in it; NULL: nothing. See sched_turn_over()
 	 */
 	struct corbel_load __shared *inside;
-	u64 urgent;	   /* the policy's, of what it has run out of turn */
+	union {
+		u64 urgent;  /* dom0's; the policy's, of what it has run out of turn */
+		u64 weighed; /* of others: here_weight() when they last got ahead */
+	};
 	bool out_of_turn;  /* it runs, and others were to come before it */
 	u8 lanes;	   /* of the run queue that it is in; the policy's: struct sched_rq */
 	bool seat_changes; /* under sched_set_up */

@@ -350,6 +350,26 @@ static void test_lowered_cap(void)
 	      (now - begun) / MS);
 }
 
+/* Who had little weight, and has run a turn, does not wait for long when he has more. */
+static void test_raised_weight(void)
+{
+	double got;
+
+	begin(1);
+	vm(10, 4);
+	vm(0, 1);
+	run(SEC);
+	sched_group_set(&group[0], 1024, 0);
+	got = got_by(0, 1, 300 * MS);
+	CHECK(near(got, .5, .03), "a weight that was 10, and is 1024 as another's, gives %.3f",
+	      got);
+	sched_set(&unit[4].s, 10, NULL, 0);
+	run(SEC);
+	sched_set(&unit[4].s, 1024, NULL, 0);
+	got = got_by(1, 1, 300 * MS);
+	CHECK(near(got, .5, .03), "so does a vCPU's own: %.3f", got);
+}
+
 /* A cap that is new has no windows behind it of which anything would be left. */
 static void test_fresh_cap(void)
 {
@@ -488,6 +508,7 @@ int main(void)
 	test_many_shared();
 	test_fresh_cap();
 	test_lowered_cap();
+	test_raised_weight();
 	test_small_weights();
 	test_great_weights();
 	test_parameters();
