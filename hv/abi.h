@@ -23,7 +23,7 @@
 #include "abi_pool.h"
 #include "abi_vm.h"
 
-#define CORBEL_ABI_VERSION 17u
+#define CORBEL_ABI_VERSION 18u
 
 /* CPUID: dom0 sees this signature at this leaf, whose EAX is the highest such leaf. */
 #define CORBEL_CPUID_BASE    0x40000100u
@@ -324,11 +324,7 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_NEST, /* its first guest: CORBEL_PROMISE_NESTED (abi_nested.h), and resume */
 };
 
-#define CORBEL_FAULT_WRITE BIT_U32(0)
-#define CORBEL_FAULT_EXEC  BIT_U32(1)
-/* What must be memory is marked CORBEL_MAP_MMIO: put none there if it has to stay so, and resume */
-#define CORBEL_FAULT_DEVICE BIT_U32(2)
-#define BIT_U32(n)	    (1u << (n))
+#define BIT_U32(n) (1u << (n))
 
 struct corbel_vcpu_page {
 	/* CORBEL_VCPU_x; written last by the hypervisor when it stops the vCPU */
@@ -412,14 +408,15 @@ struct corbel_vcpu_page {
 	uint8_t evmcs;	   /* CORBEL_FEATURE_EVMCS, for this guest */
 	uint8_t tells_tpr; /* CORBEL_EXIT_TPR */
 	uint8_t pad[2];
+	uint64_t async_pf[2]; /* the module's: MSR_KVM_ASYNC_PF_EN, INT; 0 after a reset or INIT */
 };
-CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 296);
+CORBEL_ASSERT(sizeof(struct corbel_vcpu_page) == 312);
 #define CORBEL_MODE_IF	  1u
 #define CORBEL_MODE_GUEST 2u	  /* it runs a guest of its own */
 #define CORBEL_NOT_TRACED (~0ull) /* exit.reason; from the module, which has it changed */
 
 /* What a guest for which the module plays Hyper-V may do */
-#define CORBEL_HYPERV_MSRS  1u /* use its MSRs: they stop it, as CORBEL_MSR_EXIT_HYPERV */
+#define CORBEL_HYPERV_MSRS  1u /* use its MSRs: they stop it, as CORBEL_MSR_EXIT_MODULE */
 #define CORBEL_HYPERV_APIC  2u /* use those of the LAPIC, without a stop */
 #define CORBEL_HYPERV_TIME  4u /* likewise read MSR_TIME_REF_COUNT, which is kvmclock's time */
 #define CORBEL_HYPERV_CALLS 8u /* its hypercalls are Hyper-V's */

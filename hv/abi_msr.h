@@ -10,7 +10,8 @@
 #define CORBEL_MSR_EXIT_INVALID BIT_U32(0) /* of what would be #GP: for its value, say */
 #define CORBEL_MSR_EXIT_UNKNOWN BIT_U32(1) /* because there is no such MSR */
 #define CORBEL_MSR_EXIT_FILTER	BIT_U32(2) /* of what the filter denies */
-#define CORBEL_MSR_EXIT_HYPERV	BIT_U32(3) /* not asked for: see CORBEL_HYPERV_MSRS */
+/* not asked for: see CORBEL_HYPERV_MSRS; or one of KVM's for asynchronous page faults */
+#define CORBEL_MSR_EXIT_MODULE BIT_U32(3)
 /* The first range that has the MSR, for this kind of access, decides; x2APIC MSRs are allowed. */
 #define CORBEL_MSR_RANGES    16u
 #define CORBEL_MSR_RANGE_MAX 0x3000u /* MSRs of one */

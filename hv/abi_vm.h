@@ -101,4 +101,11 @@ enum corbel_pic_call {
 #define CORBEL_PIC_ASLEEP   BIT_U32(17)
 #define CORBEL_PIC_PIT	    BIT_U32(18) /* PIT_PERIOD may be another, and begins now */
 
+/* EXIT_MEM_FAULT: what the guest wanted to do there */
+#define CORBEL_FAULT_WRITE BIT_U32(0)
+#define CORBEL_FAULT_EXEC  BIT_U32(1)
+/* What must be memory is marked CORBEL_MAP_MMIO: put none there if it has to stay so, and resume */
+#define CORBEL_FAULT_DEVICE BIT_U32(2)
+#define CORBEL_FAULT_ASYNC  BIT_U32(3) /* an exception may come first, where an interrupt might */
+
 #endif

@@ -4,6 +4,7 @@
  * if it is not there, and map it, as 2 MiB if it is so there, else with those of its neighbours
  * that are present anyway, since each exit costs far more than an entry of HC_MAP.
  */
+#include "apf.h"
 #include "dom0.h"
 #include "kmod.h"
 #include "memory.h"
@@ -23,6 +24,7 @@ struct fault {
 	unsigned long hva;
 	struct cb_slot slot;
 	bool write; /* the page must be writable */
+	bool async; /* the guest may hear of it, and do something else */
 	bool fresh; /* the VMM had no such page yet, and hence hardly the next ones */
 };
 
@@ -126,12 +128,28 @@ static int find_page(struct cb_vm *vm, const struct fault *f, struct host_leaf *
 	return r;
 }
 
-/* As if the VMM had touched it. */
-static int fault_in(struct cb_vm *vm, struct fault *f)
+/* Is it here, or soon, without reading it from a disk? */
+static bool is_at_hand(const struct fault *f)
 {
+	u32 flags = f->write ? FOLL_NOWAIT | FOLL_WRITE : FOLL_NOWAIT;
+	struct page *page;
+	long r = get_user_pages_unlocked(f->hva, 1, &page, flags);
+
+	if (r == 1)
+		put_page(page);
+	return r; /* what is wrong is found again */
+}
+
+/* As if the VMM had touched it. 0: it comes later. */
+static int fault_in(struct cb_vcpu *v, struct fault *f)
+{
+	struct cb_vm *vm = v->vm;
 	bool unlocked;
 	int r;
 
+	if (f->async && cb_apf_is_on(v) && !is_at_hand(f) &&
+	    cb_apf_begin(v, f->gfn, f->hva, f->write))
+		return 0;
 	mmap_read_lock(vm->mm);
 	r = fixup_user_fault(vm->mm, f->hva, f->write ? FAULT_FLAG_WRITE : 0, &unlocked);
 	mmap_read_unlock(vm->mm);
@@ -365,7 +383,7 @@ static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 	}
 	spin_unlock(&vm->mmu_lock);
 	if (r == FAULT_IN)
-		return fault_in(vm, f);
+		return fault_in(v, f);
 	if (r == NO_PAGE)
 		return alloc_private(vm, f->gfn);
 	/* a guest that looks everywhere for devices must not take the hypervisor's memory for it */
@@ -382,7 +400,7 @@ static int try_fault(struct cb_vcpu *v, struct fault *f, bool write)
 
 int cb_fault(struct cb_vcpu *v, u64 gpa, u32 flags)
 {
-	struct fault f = {.gfn = gpa >> PAGE_SHIFT};
+	struct fault f = {.gfn = gpa >> PAGE_SHIFT, .async = flags & CORBEL_FAULT_ASYNC};
 	int r, tries = 0;
 
 	while ((r = try_fault(v, &f, flags & CORBEL_FAULT_WRITE)) == -EAGAIN) {

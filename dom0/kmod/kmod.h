@@ -166,6 +166,7 @@ enum cb_irqchip_kind { CB_IRQCHIP_NONE, CB_IRQCHIP_FULL, CB_IRQCHIP_SPLIT };
 /* Who asserts a line; a line is high while any of them does. */
 enum cb_irq_source { CB_SRC_USER, CB_SRC_IRQFD, CB_SRC_RESAMPLE, CB_SRC_PIT };
 
+struct cb_apf;
 struct cb_pit;
 struct cb_synic;
 
@@ -235,7 +236,9 @@ struct cb_vcpu {
 	struct cb_share share;	  /* what they leave it of the VM's */
 	struct cb_hyperv_vcpu hyperv;
 	struct cb_dirty_ring dirty;
+	struct cb_apf *apf;
 	u8 pv_by_cpuid;	   /* CORBEL_KVM_BY_CPUID, or 0 */
+	u32 pv_features;   /* KVM_FEATURE_x that the guest is shown */
 	bool has_services; /* something has been said about them, ever: cb_hyperv_flags(), ... */
 	struct rcu_head rcu;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Finding the hypervisor, /dev/kvm, loading and unloading. */
+#include "apf.h"
 #include "dom0.h"
 #include "hyperv.h"
 #include "kmod.h"
@@ -103,6 +104,8 @@ static const u16 caps_present[] = {
     KVM_CAP_X86_SMM,
     KVM_CAP_USER_MEMORY2,
     KVM_CAP_PRE_FAULT_MEMORY,
+    KVM_CAP_ASYNC_PF,
+    KVM_CAP_ASYNC_PF_INT,
     KVM_CAP_MEMORY_FAULT_INFO,
     KVM_CAP_X86_GUEST_MODE,
 };
@@ -347,9 +350,12 @@ static int __init corbel_init(void)
 	cb_wq = alloc_workqueue("corbel", 0, 0);
 	if (!cb_wq)
 		return -ENOMEM;
-	r = cb_event_init();
+	r = cb_apf_init();
 	if (r)
 		goto out_wq;
+	r = cb_event_init();
+	if (r)
+		goto out_apf;
 	load_told = !cb_load_init();
 	if (!load_told)
 		pr_warn(
@@ -397,6 +403,8 @@ out_load:
 	if (load_told)
 		cb_load_exit();
 	cb_event_exit();
+out_apf:
+	cb_apf_exit();
 out_wq:
 	destroy_workqueue(cb_wq);
 	return r;
@@ -417,6 +425,7 @@ static void __exit corbel_exit(void)
 	if (load_told)
 		cb_load_exit();
 	cb_event_exit();
+	cb_apf_exit();
 	destroy_workqueue(cb_wq);
 	rcu_barrier();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* KVM_RUN: hand the vCPU to the hypervisor, sleep until it has stopped, deal with why. */
+#include "apf.h"
 #include "dom0.h"
 #include "hyperv.h"
 #include "irq.h"
@@ -342,12 +343,18 @@ static int exit_broken(struct cb_vcpu *v)
 }
 
 /* False: the access is not allowed, and user space wants to see that. */
-static bool hyperv_msr(struct cb_vcpu *v)
+static bool own_msr(struct cb_vcpu *v)
 {
 	struct corbel_vcpu_page *p = v->page;
+	u32 index = READ_ONCE(p->msr.index);
 	u64 val = p->msr.data;
+	int r;
 
-	p->msr.error = !!cb_hyperv_msr(v, p->msr.index, &val, p->msr.is_write, false);
+	if (cb_apf_has_msr(index))
+		r = cb_apf_msr(v, index, &val, p->msr.is_write, false);
+	else
+		r = cb_hyperv_msr(v, index, &val, p->msr.is_write, false);
+	p->msr.error = !!r;
 	p->msr.data = val;
 	p->msr.reason = KVM_MSR_EXIT_REASON_INVAL;
 	return !p->msr.error || !(READ_ONCE(v->vm->msr_exits) & KVM_MSR_EXIT_REASON_INVAL);
@@ -359,7 +366,7 @@ static int exit_msr(struct cb_vcpu *v)
 	struct kvm_run __shared *run = v->run;
 
 	v->unfinished = true;
-	if (p->msr.reason == CORBEL_MSR_EXIT_HYPERV && hyperv_msr(v))
+	if (p->msr.reason == CORBEL_MSR_EXIT_MODULE && own_msr(v))
 		return 1;
 	v->user_exit = p->msr.is_write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
 	WRITE_ONCE(run->exit_reason, v->user_exit);
@@ -574,6 +581,8 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 				return 0;
 			work = false;
 		}
+		if (cb_apf_has_some(v) && !v->unfinished)
+			cb_apf_tell_one(v);
 		if (full && !immediate && !v->unfinished)
 			return exit_ring_full(v);
 		if (stop && !v->unfinished) {

@@ -4,6 +4,7 @@
  * through the vCPU's data page in the layout of KVM's own structures.
  */
 #include "abi_nested.h"
+#include "apf.h"
 #include "hyperv.h"
 #include "kmod.h"
 #include "memory.h"
@@ -218,7 +219,7 @@ static long smbase_msr(struct cb_vcpu *v, u64 *val, bool set)
 
 static bool is_our_msr(u32 index)
 {
-	return index == MSR_IA32_SMBASE || tlfs_has_msr(index);
+	return index == MSR_IA32_SMBASE || tlfs_has_msr(index) || cb_apf_has_msr(index);
 }
 
 static long some_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool set)
@@ -231,6 +232,8 @@ static long some_msrs(struct cb_vcpu *v, struct corbel_msr *m, u32 n, bool set)
 		return smbase_msr(v, &m->data, set);
 	if (tlfs_has_msr(m->index))
 		return !cb_hyperv_msr(v, m->index, &m->data, set, true);
+	if (cb_apf_has_msr(m->index))
+		return !cb_apf_msr(v, m->index, &m->data, set, true);
 	for (i = 0; i < n && !is_our_msr(m[i].index); i++)
 		tsc |= set && m[i].index == MSR_IA32_TSC;
 	done = hypervisor_msrs(v, m, i, set);
@@ -284,28 +287,33 @@ static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
 }
 
 /*
- * As in KVM, a vCPU that is at HLT without the hypervisor's knowing it is not shown that another
- * can end it by a hypercall.
+ * What KVM offers, as the guest is shown it. As in KVM, a vCPU that is at HLT without the
+ * hypervisor's knowing it is not shown that another can end it by a hypercall.
  */
-static void hide_unhalt(struct kvm_cpuid_entry2 *e, u32 n)
+static u32 pv_features(struct kvm_cpuid_entry2 *e, u32 n, bool no_unhalt)
 {
-	u32 i, features = 0;
+	u32 i, features = 0, shown = 0;
 
 	for (i = 0; i < n; i++) {
 		if (!features && e[i].function >> 16 == 0x4000 && !(e[i].function & 0xff) &&
 		    e[i].ebx == 0x4b4d564b && e[i].ecx == 0x564b4d56 && e[i].edx == 0x4d)
 			features = e[i].function + 1;
 	}
-	for (i = 0; i < n; i++)
-		if (features && e[i].function == features)
+	for (i = 0; i < n; i++) {
+		if (!features || e[i].function != features)
+			continue;
+		if (no_unhalt)
 			e[i].eax &= ~BIT(KVM_FEATURE_PV_UNHALT);
+		shown = e[i].eax;
+	}
+	return shown;
 }
 
 static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 {
 	struct kvm_cpuid_entry2 *e = (void *)v->data;
 	long r;
-	u32 n;
+	u32 n, features;
 
 	if (get_user(n, &arg->nent))
 		return -EFAULT;
@@ -313,11 +321,12 @@ static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 		return -E2BIG;
 	if (copy_from_user(e, arg->entries, n * sizeof(*e)))
 		return -EFAULT;
-	if (v->vm->no_exits & KVM_X86_DISABLE_EXITS_HLT)
-		hide_unhalt(e, n);
+	features = pv_features(e, n, v->vm->no_exits & KVM_X86_DISABLE_EXITS_HLT);
 	r = cb_state_set(v, CORBEL_STATE_CPUID, n * sizeof(*e));
-	if (!r)
-		cb_hyperv_set_cpuid(v, e, n);
+	if (r)
+		return r;
+	v->pv_features = features;
+	cb_hyperv_set_cpuid(v, e, n);
 	return r;
 }
 

@@ -3,6 +3,7 @@
  * What /dev/kvm supports: CPUID, the MSRs that are saved, and those that tell of features. The
  * hypervisor's lists are fetched page by page.
  */
+#include "apf.h"
 #include "hyperv.h"
 #include "kmod.h"
 
@@ -166,9 +167,10 @@ long cb_msr_index_list(struct kvm_msr_list __user *arg)
 
 	if (n < 0)
 		return n;
-	if (n + CB_HYPERV_MSRS + COUNTER_MSRS + 1 <= LIST_MAX) {
+	if (n + CB_HYPERV_MSRS + COUNTER_MSRS + CB_APF_MSRS + 1 <= LIST_MAX) {
 		n += cb_hyperv_msrs((u32 *)list + n);
 		n += counter_msrs((u32 *)list + n);
+		n += cb_apf_msrs((u32 *)list + n);
 		((u32 *)list)[n++] = MSR_IA32_SMBASE;
 	}
 	r = put_msr_list(arg, list, n);

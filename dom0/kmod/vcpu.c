@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* vCPU file descriptors: life time, mmap, ioctls. */
+#include "apf.h"
 #include "dom0.h"
 #include "hyperv.h"
 #include "irq.h"
@@ -273,6 +274,7 @@ static void vcpu_free(struct cb_vcpu *v)
 	free_page((unsigned long)v->run);
 	free_page((unsigned long)v->pio);
 	free_page((unsigned long)v->maps);
+	cb_apf_free(v);
 	cb_synic_free(v);
 	cb_ring_free(&v->dirty);
 	kfree_rcu(v, rcu);
@@ -293,6 +295,7 @@ bool cb_vcpu_destroy(struct cb_vcpu *v)
 {
 	long r;
 
+	cb_apf_cancel(v);
 	/* Its number may be another vCPU's as soon as the hypervisor has it back. */
 	cb_event_del_vcpu(v);
 	r = destroy_number(v->number);
@@ -320,7 +323,7 @@ static struct cb_vcpu *vcpu_alloc(struct cb_vm *vm, u32 apic_id)
 	v->run = (void __shared *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->pio = (void __shared *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	v->maps = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!v->run || !v->pio || !v->maps) {
+	if (!v->run || !v->pio || !v->maps || cb_apf_alloc(v)) {
 		vcpu_free(v);
 		return NULL;
 	}

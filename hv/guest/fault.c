@@ -32,6 +32,8 @@ void guest_memory_missing(struct vcpu *v, u64 at, bool write, bool exec)
 		flags |= CORBEL_FAULT_WRITE;
 	if (exec)
 		flags |= CORBEL_FAULT_EXEC;
+	if (!v->complete && vcpu_can_take_irq(v))
+		flags |= CORBEL_FAULT_ASYNC;
 	tell_missing(v, at, flags);
 }
 

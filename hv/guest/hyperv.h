@@ -18,9 +18,12 @@
 
 #define HC_MAP_GPA_RANGE 12 /* KVM's hypercall: hypercalls.rst */
 
-/* An MSR of Hyper-V's, and the guest may hope to have it. */
-static inline bool hyperv_has_msr(const struct vcpu *v, u32 msr)
+/* An MSR that is corbel.ko's: of Hyper-V's, if the guest may hope to have it, or of KVM's. */
+static inline bool module_has_msr(const struct vcpu *v, u32 msr)
 {
+	if (msr == MSR_KVM_ASYNC_PF_EN || msr == MSR_KVM_ASYNC_PF_INT ||
+	    msr == MSR_KVM_ASYNC_PF_ACK)
+		return v->page;
 	return v->services & CORBEL_HYPERV_MSRS && msr - MSR_HYPERV < MSR_HYPERV_NUMBER;
 }
 

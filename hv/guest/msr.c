@@ -131,7 +131,7 @@ static const struct constant *constant_of(u32 msr)
 /* It is no vCPU's. */
 static int refuse_msr(struct vcpu *v, u32 msr, const char *what)
 {
-	if (!hyperv_has_msr(v, msr) && vm_may_log(v->vm, VM_LOG_LINE))
+	if (!module_has_msr(v, msr) && vm_may_log(v->vm, VM_LOG_LINE))
 		log_debug("vm %u: %s of MSR %x refused", v->vm->id, what, msr);
 	return -ENOENT;
 }

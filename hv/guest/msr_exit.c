@@ -37,8 +37,8 @@ void msr_refused(struct vcpu *v, const struct vm_exit *x, int err)
 		why = CORBEL_MSR_EXIT_FILTER;
 	if (err == -ENOENT)
 		why = CORBEL_MSR_EXIT_UNKNOWN;
-	if (err == -ENOENT && hyperv_has_msr(v, v->gpr[RCX])) {
-		why = CORBEL_MSR_EXIT_HYPERV;
+	if (err == -ENOENT && module_has_msr(v, v->gpr[RCX])) {
+		why = CORBEL_MSR_EXIT_MODULE;
 	} else if (!(v->vm->msr_exits & why)) {
 		vcpu_inject_gp(v);
 		return;

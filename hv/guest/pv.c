@@ -21,6 +21,7 @@
 #define FEATURE_CLOCKSOURCE  BIT(0)
 #define FEATURE_NOP_IO_DELAY BIT(1) /* not for dom0, whose 8259 and RTC are real */
 #define FEATURE_CLOCKSOURCE2 BIT(3)
+#define FEATURE_ASYNC_PF     BIT(4) /* the module's, as is ASYNC_PF_INT */
 #define FEATURE_STEAL_TIME   BIT(5)
 #define FEATURE_PV_EOI	     BIT(6)
 #define FEATURE_PV_UNHALT    BIT(7)
@@ -28,6 +29,7 @@
 /* there is no polling in the hypervisor that it would have to switch off */
 #define FEATURE_POLL_CONTROL BIT(12)
 #define FEATURE_SCHED_YIELD  BIT(13)
+#define FEATURE_ASYNC_PF_INT BIT(14)
 #define FEATURE_EXT_DEST_ID  BIT(15) /* of messages: 15 bits */
 #define FEATURE_CLOCK_STABLE BIT(24)
 
@@ -70,7 +72,7 @@ u32 pv_features(bool to_dom0)
 	if (tsc_stable)
 		f |= FEATURE_CLOCK_STABLE;
 	if (!to_dom0)
-		f |= FEATURE_NOP_IO_DELAY;
+		f |= FEATURE_NOP_IO_DELAY | FEATURE_ASYNC_PF | FEATURE_ASYNC_PF_INT;
 	else if (pv_dom0_wide_ids)
 		f |= FEATURE_EXT_DEST_ID;
 	return f;

@@ -14,9 +14,12 @@ struct vm;
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12
 #define MSR_KVM_WALL_CLOCK	0x4b564d00
 #define MSR_KVM_SYSTEM_TIME	0x4b564d01
+#define MSR_KVM_ASYNC_PF_EN	0x4b564d02
 #define MSR_KVM_STEAL_TIME	0x4b564d03
 #define MSR_KVM_PV_EOI		0x4b564d04
 #define MSR_KVM_POLL_CONTROL	0x4b564d05
+#define MSR_KVM_ASYNC_PF_INT	0x4b564d06
+#define MSR_KVM_ASYNC_PF_ACK	0x4b564d07
 
 struct pv_state {	 /* in struct vcpu, for its own CPU only but for unhalted */
 	u64 system_time; /* MSR_KVM_SYSTEM_TIME */

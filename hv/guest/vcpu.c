@@ -323,6 +323,8 @@ void vcpu_reset(struct vcpu *v, bool init)
 	v->emul->state.active = false;
 	v->smi_pending = v->init_latched = v->smm_in_nmi = false;
 	v->complete = NULL;
+	if (v->page)
+		shared_write(v->page->async_pf, (u64[2]){0}, sizeof(v->page->async_pf));
 	v->window_on = false; /* the back end forgets it */
 	if (!init) {
 		fpu_reset(v);

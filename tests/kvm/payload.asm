@@ -917,5 +917,106 @@ entry pl_vmrun
 	out 0xe5, al
 	jmp .again
 
+; Asynchronous page faults. In: RDI the first page, RSI the area for events, EDX what the MSR gets
+; beside its address, ECX 1: with interrupts off, 2: comes to the page again when it is told. R12: the
+; last token, R9 how often a page was missing.
+APF_EN		equ 0x4b564d02
+APF_INT		equ 0x4b564d06
+APF_ACK		equ 0x4b564d07
+PORT_PAUSE	equ 0xe5
+
+entry pl_apf
+	mov ebp, ecx
+	mov ebx, LAPIC
+	mov dword [rbx + 0xf0], 0x1ff
+	mov ecx, APF_INT
+	mov eax, 0x61
+	mov r8d, edx
+	xor edx, edx
+	wrmsr
+	xor r12d, r12d
+	xor r9d, r9d
+	mov ecx, APF_EN
+	lea rax, [rsi + r8]
+	wrmsr
+	and r8d, 9
+	cmp r8d, 9
+	jne .told
+	call apf_wait		; who switches it on waits for nothing any more
+	value r12d
+	xor r12d, r12d
+.told:	sti
+	test ebp, 1
+	jz .go
+	cli
+.go:	out PORT_PAUSE, al
+	movzx ebx, byte [rdi]
+	value ebx
+	value r9d
+	done
+; Many pages, up to RCX, none of which it waits for
+entry pl_apf_many
+	mov r8, rcx
+	mov ebx, LAPIC
+	mov dword [rbx + 0xf0], 0x1ff
+	mov ecx, APF_INT
+	mov eax, 0x61
+	xor edx, edx
+	wrmsr
+	mov ecx, APF_EN
+	lea rax, [rsi + 11]
+	wrmsr
+	call apf_wait
+	sti
+.next:	guarded {mov al, [rdi]}
+	mov [abs 0x100ff0], r14d
+	add rdi, 0x1000
+	cmp rdi, r8
+	jb .next
+	done
+apf_wait:
+	cli
+	test r12d, r12d
+	jnz .out
+	sti
+	hlt
+	jmp apf_wait
+.out:	ret
+entry apf_missing
+	push rax
+	inc r9d
+	mov rax, cr2
+	value eax
+	value [rsi]
+	value [rsp + 8]		; the error code
+	mov dword [rsi], 0
+	out PORT_PAUSE, al
+	test ebp, 2
+	jz .wait
+	sti
+	movzx eax, byte [rdi]	; nobody tells of it once more
+	value eax
+.wait:	call apf_wait
+	value r12d
+	pop rax
+	add rsp, 8
+	iretq
+entry apf_ready
+	push rax
+	push rcx
+	push rdx
+	mov r12d, [rsi + 4]
+	mov dword [rsi + 4], 0
+	mov ecx, APF_ACK
+	mov eax, 1
+	xor edx, edx
+	wrmsr
+	mov eax, LAPIC
+	mov dword [rax + 0xb0], 0
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+
 payload_end:
 	section .note.GNU-stack noalloc noexec nowrite progbits

@@ -316,7 +316,7 @@ static u64 *ram64(struct vm *vm, u64 gpa)
 	return (u64 *)(vm->ram + gpa);
 }
 
-static void set_gate(struct vm *vm, u32 vector, u64 handler)
+void set_gate(struct vm *vm, u32 vector, u64 handler)
 {
 	u64 *gate = ram64(vm, IDT + vector * 16);
 

@@ -73,7 +73,8 @@ extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witn
     pl_pte_writer, pl_pte_user, pl_ipi_storm, pl_irq_storm, pl_stos, pl_debug_regs, pl_stride,
     pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call, pl_rdmsr, pl_wrmsr,
     pl_rdmsr_loop, msr_read_at, pl_cr8, pl_took, pl_traced, pl_lint0, pl_hyperv, pl_sints,
-    pl_messages, pl_flooded, pl_vmrun, pl_crowd, pl_crowd_other, pl_locks, pl_fill, pl_filled;
+    pl_messages, pl_flooded, pl_vmrun, pl_crowd, pl_crowd_other, pl_locks, pl_fill, pl_filled,
+    pl_apf, pl_apf_many, apf_missing, apf_ready;
 extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own,
     dbg_own_hit, dbg_gd;
 
@@ -90,6 +91,8 @@ void vm_free(struct vm *vm);
 void vm_load(struct vm *vm);
 void cpu_setup(struct vm *vm, u32 cpu, enum mode mode, const void *entry, u64 arg0, u64 arg1);
 u64 payload_addr(const void *label);
+/* Where an exception or interrupt leads to; behind vm_load(). */
+void set_gate(struct vm *vm, u32 vector, u64 handler);
 /* Map one 4 KiB page of linear memory above 4 GiB (long mode). */
 void vm_map_page(struct vm *vm, u64 linear, u64 gpa, u64 flags);
 /* Serve exits until something of enum end, at most for ms milliseconds. */

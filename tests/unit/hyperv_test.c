@@ -85,8 +85,8 @@ static void test_msrs(void)
 		  hyperv_msr_write(&v, MSR_HYPERV_TPR + 1, 0) == -ENOENT &&
 		  hyperv_msr_read(&v, MSR_HYPERV, &val) == -ENOENT,
 	      "others are not served here");
-	CHECK(hyperv_has_msr(&v, MSR_HYPERV) && hyperv_has_msr(&v, MSR_HYPERV + 0x1ff) &&
-		  !hyperv_has_msr(&v, MSR_HYPERV - 1) && !hyperv_has_msr(&v, MSR_HYPERV + 0x200),
+	CHECK(module_has_msr(&v, MSR_HYPERV) && module_has_msr(&v, MSR_HYPERV + 0x1ff) &&
+		  !module_has_msr(&v, MSR_HYPERV - 1) && !module_has_msr(&v, MSR_HYPERV + 0x200),
 	      "but there may be more");
 	reset(CORBEL_HYPERV_MSRS, APIC_BASE_ENABLE);
 	CHECK(hyperv_msr_write(&v, MSR_HYPERV_TPR, 0) == -ENOENT &&
@@ -98,7 +98,14 @@ static void test_msrs(void)
 		  hyperv_msr_read(&v, MSR_HYPERV_ICR, &val) == -EINVAL,
 	      "a LAPIC that is off has none");
 	reset(0, APIC_BASE_ENABLE);
-	CHECK(!hyperv_has_msr(&v, MSR_HYPERV), "nor has a guest of another kind");
+	CHECK(!module_has_msr(&v, MSR_HYPERV), "nor has a guest of another kind");
+	CHECK(module_has_msr(&v, MSR_KVM_ASYNC_PF_EN) && module_has_msr(&v, MSR_KVM_ASYNC_PF_INT) &&
+		  module_has_msr(&v, MSR_KVM_ASYNC_PF_ACK) &&
+		  !module_has_msr(&v, MSR_KVM_ASYNC_PF_ACK + 1) &&
+		  !module_has_msr(&v, MSR_KVM_POLL_CONTROL),
+	      "which has what is for asynchronous page faults");
+	v.page = NULL;
+	CHECK(!module_has_msr(&v, MSR_KVM_ASYNC_PF_EN), "and dom0 has not");
 }
 
 static void test_calls(void)

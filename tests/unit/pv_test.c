@@ -464,7 +464,7 @@ static void test_wide_ids(void)
 	v0->cpuid[0] = (struct corbel_cpuid){.function = 0x40000001, .eax = pv_features(true)};
 	v0->cpuid[1] = (struct corbel_cpuid){.function = 0x40000002, .eax = ~0u};
 	v0->cpuid_count = 2;
-	CHECK(v0->cpuid[0].eax == 0x0100b8e9 && pv_features(false) == 0x010038eb,
+	CHECK(v0->cpuid[0].eax == 0x0100b8e9 && pv_features(false) == 0x010078fb,
 	      "dom0 alone is told of messages with 15 bits for the id");
 	pv_end_wide_ids(v0);
 	CHECK(v0->cpuid[0].eax == 0x010038e9 && v0->cpuid[1].eax == ~0u,
@@ -478,7 +478,7 @@ static void test_msrs(void)
 
 	fake_reset(NULL);
 	pv_reset(v0);
-	CHECK(pv_features(false) == 0x010038eb, "features offered");
+	CHECK(pv_features(false) == 0x010078fb, "features offered");
 	for (i = 0; i < 5; i++)
 		CHECK(pv_msr_read(v0, (u32[]){0x10, 0x13, WALL - 1, WALL + 2, POLL + 1}[i], &val) ==
 			  -ENOENT,
