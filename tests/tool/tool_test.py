@@ -428,6 +428,9 @@ def test_failures():
     check(fails(p, "did not start", "exit code 1", "last lines of", "-bogus: invalid option"), "the VMM's own words are shown", p.stderr)
     check(guests("--all") == {} and os.path.exists(f"{RUN}/bad/vmm.log"), "only its log stays")
     check(fails(corbel("pause", "bad"), "last start failed"), "commands tell where it is")
+    corbel("create", config("never"), env={"PATH": "/nowhere"})
+    p = corbel("pause", "never")
+    check(fails(p, "there is no guest never") and "vmm.log" not in p.stderr, "and not if no VMM was started", p.stderr)
     p = corbel("create", "--accel=kvm", config("bad")) if not os.path.exists("/dev/kvm") else None
     check(p is None or fails(p, "/dev/kvm", "modprobe corbel"), "no /dev/kvm")
     check(fails(corbel("create", config("bad"), env={"CORBEL_RUN": DIR + "/" + "x" * 90}), "too long for a socket"), "a long CORBEL_RUN")

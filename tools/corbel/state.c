@@ -460,15 +460,19 @@ bool guest_is_at_work(const char *name, char *word, size_t size)
 
 int guest_get(const char *name, bool must_live, struct guest *g)
 {
+	char log[PATH_MAX];
 	int fd;
 
 	if (guest_lock(name, false, g))
 		return -1;
 	fd = g->lock;
 	if (guest_load(name, g)) {
-		fail("there is no guest %s; it was ended, or its last start failed (see "
-		     "%s/%s/vmm.log)",
-		     name, run_dir(), name);
+		if (access(guest_path(name, "vmm.log", log), F_OK))
+			fail("there is no guest %s; `corbel list' shows those that run", name);
+		else
+			fail("there is no guest %s; it was ended, or its last start failed (see "
+			     "%s)",
+			     name, log);
 	} else if (must_live && !g->alive) {
 		fail("%s has ended; `corbel start' or `corbel create' starts it again", name);
 		guest_show_log(name);
