@@ -385,6 +385,29 @@ static void test_msrs(void)
 	vm_free(&vm);
 }
 
+/* The guest sends itself an INIT, behind which it finds no memory. */
+static void test_init(void)
+{
+	/* mov ebx, 0xfee00300; mov dword [rbx], INIT to id 0; jmp $ */
+	static const u8 code[] = {0xbb, 0, 3, 0xe0, 0xfe, 0xc7, 0x03, 0, 0x45, 0, 0, 0xeb, 0xfe};
+	struct kvm_sregs s;
+	struct vm vm;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	cpu_ioctl(&vm, 0, KVM_GET_SREGS, &s);
+	s.apic_base |= 0x800;
+	if (cpu_ioctl(&vm, 0, KVM_SET_SREGS, &s))
+		fatal("APIC base");
+	ok(set_msr(&vm, 0, MSR_KVM_ASYNC_PF_INT, 0xf3) == 1 &&
+	       set_msr(&vm, 0, MSR_KVM_ASYNC_PF_EN, AREA | ON) == 1 &&
+	       get_msr(&vm, MSR_KVM_ASYNC_PF_EN) == (AREA | ON),
+	   "INIT: a VMM sets the MSRs");
+	run_code(&vm, code, sizeof(code), 0);
+	ok(!get_msr(&vm, MSR_KVM_ASYNC_PF_EN) && !get_msr(&vm, MSR_KVM_ASYNC_PF_INT),
+	   "INIT: it switches it off");
+	vm_free(&vm);
+}
+
 static void test_rights(void)
 {
 	const struct feature interrupt = {0x40000001, 0, 0, 1 << KVM_FEATURE_ASYNC_PF_INT};
@@ -417,6 +440,7 @@ int main(void)
 {
 	open_kvm();
 	test_msrs();
+	test_init();
 	test_rights();
 	test_event(0, "event");
 	test_event(AGAIN, "again");
