@@ -16,11 +16,11 @@
  * In all. Each has a worker, so that nobody's page waits for another's, which its VMM may never
  * bring (userfaultfd). Who finds none left waits for the page, as without all this.
  */
-#define AT_ONCE 512
-#define EN_ADDR (~63ull)
-#define EN_RSVD 0x30ull
-#define WANTED	(KVM_ASYNC_PF_ENABLED | KVM_ASYNC_PF_DELIVERY_AS_INT)
-#define FOR_ALL (~0u) /* token: all pages that the guest waits for */
+#define PAGES_AT_ONCE 512
+#define EN_ADDR	      (~63ull)
+#define EN_RSVD	      0x30ull
+#define WANTED	      (KVM_ASYNC_PF_ENABLED | KVM_ASYNC_PF_DELIVERY_AS_INT)
+#define FOR_ALL	      (~0u) /* token: all pages that the guest waits for */
 
 static struct workqueue_struct *apf_wq;
 static atomic_t at_once;
@@ -143,7 +143,7 @@ static struct page_wait *begin_wait(struct cb_vcpu *v, u64 gfn)
 	spin_lock(&a->lock);
 	refused = a->count >= PER_VCPU;
 	list_for_each_entry(p, &a->pages, link) refused |= p->gfn == gfn;
-	refused = refused || !atomic_add_unless(&at_once, 1, AT_ONCE);
+	refused = refused || !atomic_add_unless(&at_once, 1, PAGES_AT_ONCE);
 	if (!refused) {
 		a->count++;
 		if (!(++a->last << 12)) /* 0 is no token */
@@ -182,7 +182,7 @@ static bool raise_fault(struct cb_vcpu *v, u32 token)
 	return !cb_state_set(v, CORBEL_STATE_EVENTS, sizeof(*e));
 }
 
-static bool tell_missing(struct cb_vcpu *v, u64 en, u32 token)
+static bool tell_of_page(struct cb_vcpu *v, u64 en, u32 token)
 {
 	u32 flags = KVM_PV_REASON_PAGE_NOT_PRESENT;
 
@@ -202,7 +202,7 @@ bool cb_apf_begin(struct cb_vcpu *v, u64 gfn, unsigned long hva, bool write)
 
 	if (!p)
 		return false;
-	if (!tell_missing(v, en, p->token)) {
+	if (!tell_of_page(v, en, p->token)) {
 		end_wait(v->apf, p);
 		return false;
 	}
@@ -382,7 +382,7 @@ void cb_apf_free(struct cb_vcpu *v)
 
 int cb_apf_init(void)
 {
-	apf_wq = alloc_workqueue("corbel_apf", WQ_UNBOUND, AT_ONCE);
+	apf_wq = alloc_workqueue("corbel_apf", WQ_UNBOUND, PAGES_AT_ONCE);
 	return apf_wq ? 0 : -ENOMEM;
 }
 

@@ -290,7 +290,7 @@ static long get_cpuid(struct cb_vcpu *v, struct kvm_cpuid2 __user *arg)
  * What KVM offers, as the guest is shown it. As in KVM, a vCPU that is at HLT without the
  * hypervisor's knowing it is not shown that another can end it by a hypercall.
  */
-static u32 pv_features(struct kvm_cpuid_entry2 *e, u32 n, bool no_unhalt)
+static u32 take_features(struct kvm_cpuid_entry2 *e, u32 n, bool no_unhalt)
 {
 	u32 i, features = 0, shown = 0;
 
@@ -321,7 +321,7 @@ static long set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid2 __user *arg)
 		return -E2BIG;
 	if (copy_from_user(e, arg->entries, n * sizeof(*e)))
 		return -EFAULT;
-	features = pv_features(e, n, v->vm->no_exits & KVM_X86_DISABLE_EXITS_HLT);
+	features = take_features(e, n, v->vm->no_exits & KVM_X86_DISABLE_EXITS_HLT);
 	r = cb_state_set(v, CORBEL_STATE_CPUID, n * sizeof(*e));
 	if (r)
 		return r;

@@ -28,7 +28,7 @@
 #define TOLD	   (DATA + 0xff0) /* pl_apf_many counts there */
 #define VECTOR	   0x61
 #define ON	   11u /* enabled, always, by interrupt */
-#define DELAY_MS   300
+#define DELAY_MS   500
 #define ALL	   0xffffffffu
 #define PATTERN	   0x5a
 #define MISSES_MAX 64 /* that are on their way */
@@ -53,6 +53,17 @@ static void serve_page(struct guest *g, u64 address)
 	ioctl(g->uffd, UFFDIO_COPY, &copy);
 }
 
+/* Until the guest has not been told of more pages for a while. */
+static void await_rest(struct guest *g)
+{
+	const volatile u32 *told = (u32 *)(g->vm.ram + TOLD);
+
+	do {
+		g->told = *told;
+		usleep(DELAY_MS * 1000);
+	} while (g->told != *told);
+}
+
 static void *serve_pages(void *arg)
 {
 	struct guest *g = arg;
@@ -63,9 +74,7 @@ static void *serve_pages(void *arg)
 		if (poll(&p, 1, 20) <= 0 || read(g->uffd, &msg, sizeof(msg)) != sizeof(msg))
 			continue;
 		if (!g->served)
-			usleep(DELAY_MS * 1000);
-		if (!g->served)
-			g->told = *(volatile u32 *)(g->vm.ram + TOLD);
+			await_rest(g);
 		g->served = true;
 		serve_page(g, msg.arg.pagefault.address);
 	}
