@@ -173,10 +173,11 @@ static void test_event(u32 how, const char *what)
 {
 	u32 at = how & AGAIN ? 5 : 4;
 	struct guest g;
-	const u32 *v = g.vm.values;
+	const u32 *v;
 	enum end end;
 
 	guest_begin(&g);
+	v = g.vm.values;
 	guest_serve(&g);
 	ok(comes_there(&g, AREA, ON, how), "%s: the guest is told that nothing is on its way",
 	   what);
