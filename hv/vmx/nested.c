@@ -6,16 +6,12 @@
 #include "hv/guest/cpuid.h"
 #include "hv/guest/fault.h"
 #include "hv/guest/inject.h"
-#include "hv/guest/lazy.h"
 #include "hv/guest/linear.h"
 #include "hv/guest/mmio.h"
 #include "hv/lib/string.h"
 #include "hv/vmx/evmcs.h"
-#include "hv/vmx/nested_ept.h"
-#include "hv/vmx/nested_event.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
-#include "hv/vmx/nested_state.h"
 #include "hv/vmx/state.h"
 
 /* ---- in VMX operation, or not ---- */
@@ -408,7 +404,7 @@ static u32 carry_out(struct vcpu *v, u32 reason)
 	}
 }
 
-static void handle_insn(struct vcpu *v, const struct vm_exit *x)
+void vmx_nested_insn(struct vcpu *v, const struct vm_exit *x)
 {
 	struct guest_fault f = {0};
 	u32 reason = (u16)x->raw;
@@ -425,22 +421,7 @@ static void handle_insn(struct vcpu *v, const struct vm_exit *x)
 		conclude_insn(v, carry_out(v, reason), x);
 }
 
-/* ---- the rest of struct nested_ops ---- */
-
-/* VMCALL exits by itself, and VMMCALL is nobody's. */
-static bool no_hypercall(struct vcpu *v)
-{
-	return false;
-}
-
-static bool triple_fault(struct vcpu *v)
-{
-	vcpu_load(v); /* it may be one that the VMM asks for */
-	vmx_nested_leave(v, EXIT_TRIPLE_FAULT, 0, 0, 0);
-	return true;
-}
-
-static u32 vmx_features(u64 *out)
+u32 vmx_nested_features(u64 *out)
 {
 	u32 n = 0;
 
@@ -449,32 +430,3 @@ static u32 vmx_features(u64 *out)
 		n++;
 	return n;
 }
-
-static bool holds_smi(struct vcpu *v)
-{
-	return v->guest_mode;
-}
-
-/* SDM "Other Causes of VM Exits": outside of guest mode it is blocked. */
-static bool holds_init(struct vcpu *v)
-{
-	return vmx_nested(v)->vmxon != NOWHERE;
-}
-
-const struct nested_ops vmx_nested_ops = {
-    .insn = handle_insn,
-    .event = vmx_nested_event,
-    .hypercall = no_hypercall,
-    .holds_smi = holds_smi,
-    .holds_init = holds_init,
-    .translate = shadow_translate,
-    .fault = shadow_fault,
-    .walk = vmx_nested_walk,
-    .refuse = vmx_nested_refuse,
-    .flush = vmx_nested_flush,
-    .features = vmx_features,
-    .off = vmx_nested_off,
-    .shutdown = triple_fault,
-    .get_state = vmx_nested_get_state,
-    .set_state = vmx_nested_set_state,
-};

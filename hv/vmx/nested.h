@@ -79,7 +79,9 @@ static inline void vmx_set12(struct vcpu *v, u32 field, u64 val)
 	vmcs12_set(&vmx_nested(v)->vmcs12, field, val);
 }
 
-extern const struct nested_ops vmx_nested_ops;
+/* struct nested_ops: insn, features */
+void vmx_nested_insn(struct vcpu *v, const struct vm_exit *x);
+u32 vmx_nested_features(u64 *out);
 
 void vmx_nested_reset(struct vcpu *v);
 /* The VMM has taken CR4.VMXE away: it knows what the registers are then. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Events in guest mode: which end it; SDM "Other Causes of VM Exits". */
+/* Events in guest mode: which end it; SDM "Other Causes of VM Exits". And struct nested_ops. */
 #include "hv/vmx/nested_event.h"
+#include "hv/guest/lazy.h"
 #include "hv/guest/run.h"
+#include "hv/vmx/nested_ept.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/nested_run.h"
+#include "hv/vmx/nested_state.h"
 
 static u32 pin_controls12(struct vcpu *v)
 {
@@ -75,7 +78,7 @@ static bool leave_by_irq(struct vcpu *v)
 	return true;
 }
 
-bool vmx_nested_event(struct vcpu *v)
+static bool handle_event(struct vcpu *v)
 {
 	bool masked = v->nmi_masked;
 
@@ -98,3 +101,47 @@ bool vmx_nested_event(struct vcpu *v)
 	}
 	return pin_controls12(v) & PIN_EXT_INTR && leave_by_irq(v);
 }
+
+/* ---- the rest of struct nested_ops ---- */
+
+/* VMCALL exits by itself, and VMMCALL is nobody's. */
+static bool no_hypercall(struct vcpu *v)
+{
+	return false;
+}
+
+static bool triple_fault(struct vcpu *v)
+{
+	vcpu_load(v); /* it may be one that the VMM asks for */
+	vmx_nested_leave(v, EXIT_TRIPLE_FAULT, 0, 0, 0);
+	return true;
+}
+
+static bool holds_smi(struct vcpu *v)
+{
+	return v->guest_mode;
+}
+
+/* SDM "Other Causes of VM Exits": outside of guest mode it is blocked. */
+static bool holds_init(struct vcpu *v)
+{
+	return vmx_nested(v)->vmxon != NOWHERE;
+}
+
+const struct nested_ops vmx_nested_ops = {
+    .insn = vmx_nested_insn,
+    .event = handle_event,
+    .hypercall = no_hypercall,
+    .holds_smi = holds_smi,
+    .holds_init = holds_init,
+    .translate = shadow_translate,
+    .fault = shadow_fault,
+    .walk = vmx_nested_walk,
+    .refuse = vmx_nested_refuse,
+    .flush = vmx_nested_flush,
+    .features = vmx_nested_features,
+    .off = vmx_nested_off,
+    .shutdown = triple_fault,
+    .get_state = vmx_nested_get_state,
+    .set_state = vmx_nested_set_state,
+};

@@ -918,8 +918,8 @@ entry pl_vmrun
 	jmp .again
 
 ; Asynchronous page faults. In: RDI the first page, RSI the area for events, EDX what the MSR gets
-; beside its address, ECX 1: with interrupts off, 2: comes to the page again when it is told. R12: the
-; last token, R9 how often a page was missing.
+; beside its address, ECX 1: with interrupts off, 2: comes to the page again when it is told. R12:
+; the last token, R9 how often a page was missing.
 APF_EN		equ 0x4b564d02
 APF_INT		equ 0x4b564d06
 APF_ACK		equ 0x4b564d07

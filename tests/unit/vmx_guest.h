@@ -21,6 +21,7 @@
 #include "hv/lib/asm.h"
 #include "hv/vmx/bochs.h"
 #include "hv/vmx/nested.h"
+#include "hv/vmx/nested_event.h"
 #include "hv/vmx/nested_rules.h"
 #include "hv/vmx/state.h"
 #include "hv/vmx/vmx.h"

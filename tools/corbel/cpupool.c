@@ -330,7 +330,7 @@ int cmd_cpupool_cpu_remove(struct opts *o)
 #define MOST_NODES 512
 
 /* The pools that have been made are no more, and Pool-0 has their CPUs again. */
-static void unsplit(void)
+static void give_back(void)
 {
 	struct corbel_pool_call gives, gets;
 	struct corbel_pool_stat *p = NULL;
@@ -359,7 +359,7 @@ static bool node_cpus_of(const struct corbel_pool_stat *p, unsigned int node,
 }
 
 /* Each node but the first gets a pool, and Pool-0 another name. 0, or 1 told. */
-static int split(const struct corbel_pool_stat *all)
+static int split_nodes(const struct corbel_pool_stat *all)
 {
 	struct corbel_pool_call c = {.op = CORBEL_POOL_RENAME}, more = {.op = CORBEL_POOL_CREATE};
 	unsigned int node, nodes = 0;
@@ -392,9 +392,9 @@ int cmd_cpupool_numa_split(struct opts *o)
 		fail("cpupool-numa-split: there are other pools already, or CPUs of none; `corbel "
 		     "cpupool-list -c' shows them");
 	} else if (n == 1) {
-		err = split(p);
+		err = split_nodes(p);
 		if (err)
-			unsplit();
+			give_back();
 	}
 	free(p);
 	return err;
