@@ -276,6 +276,7 @@ static void begin(void)
 	svm_cpu0 = (struct svm_cpu){.asid_gen = 1, .next_asid = 1};
 	this_cpu()->svm = &svm_cpu0;
 	guest.io_map = hpa_to_virt(hpa(0x6000));
+	guest.has_lapic = true;
 	guest.msr_map = hpa_to_virt(hpa(0xa000));
 	shadow_init();
 	hardware = (struct vmcb){0};
