@@ -322,7 +322,7 @@ void vmx_nested_exit(struct vcpu *v)
 	n->cr2 = hvm->get(v, HVM_CR2);
 }
 
-void vmx_nested_take_back(struct vcpu *v, u32 event, u32 error)
+void vmx_nested_take_back(struct vcpu *v, u32 event, u32 error, u32 len)
 {
 	struct vmx_nested *n = vmx_nested(v);
 
@@ -332,7 +332,7 @@ void vmx_nested_take_back(struct vcpu *v, u32 event, u32 error)
 	}
 	n->inject = event & (EVT_VALID | EVT_HAS_ERROR | EVT_TYPE | EVT_VECTOR);
 	n->inject_error = error;
-	n->inject_len = vmcs_read32(VMCS_EXIT_INSN_LEN);
+	n->inject_len = len;
 	if (FIELD_GET(EVT_TYPE, event) == HVM_INJ_NMI)
 		v->nmi_masked = false; /* the injection masks them again */
 }

@@ -25,5 +25,6 @@ bool vmx_nested_is_leaving(const struct vcpu *v);
  */
 void vmx_nested_enter(struct vcpu *v);
 void vmx_nested_exit(struct vcpu *v);
-void vmx_nested_take_back(struct vcpu *v, u32 event, u32 error);
+/* len: of the instruction that has raised it, if one has */
+void vmx_nested_take_back(struct vcpu *v, u32 event, u32 error, u32 len);
 void vmx_nested_sort(struct vcpu *v, struct vm_exit *x);

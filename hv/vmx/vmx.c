@@ -390,10 +390,10 @@ static __noinline void note_blocking(struct vcpu *v, u32 state)
 	s->watch |= WATCH_BLOCK;
 }
 
-static void take_back_event(struct vcpu *v, u32 event, u32 error)
+static void take_back_event(struct vcpu *v, u32 event, u32 error, u32 len)
 {
 	if (v->guest_mode)
-		vmx_nested_take_back(v, event, error);
+		vmx_nested_take_back(v, event, error, len);
 	else
 		hvm_take_back_event(v, event, error);
 }
@@ -409,7 +409,8 @@ static __noinline void withdraw_event(struct vcpu *v)
 		v->nmi_masked = false;
 	s->watch &= ~(WATCH_INJECT | WATCH_INJECT_NMI);
 	if (event & EVT_VALID)
-		take_back_event(v, event, vmcs_read32(VMCS_ENTRY_ERROR));
+		take_back_event(v, event, vmcs_read32(VMCS_ENTRY_ERROR),
+				vmcs_read32(VMCS_ENTRY_INSN_LEN));
 }
 
 /* What an exit wants done before anything else. */
@@ -462,7 +463,7 @@ static __noinline void other_exit(struct vcpu *v, u32 reason, struct vm_exit *x)
 	if (unlikely(idt & EVT_VALID)) {
 		if (idt & EVT_HAS_ERROR)
 			error = vmcs_read32(VMCS_IDT_ERROR);
-		take_back_event(v, idt, error);
+		take_back_event(v, idt, error, vmcs_read32(VMCS_EXIT_INSN_LEN));
 		r.idt_info = idt;
 	} else if (unblocked & INTR_NMI_UNBLOCK) {
 		v->nmi_masked = true;

@@ -769,6 +769,20 @@ static void test_failed(void)
 	CHECK(vcpu.exception.pending && vcpu.exception.has_error && vcpu.exception.error == 5,
 	      "with its error code");
 	end();
+
+	begin_on();
+	put12(VMCS_ENTRY_INTR_INFO, EVT_VALID | 4 << 8 | 0x80);
+	put12(VMCS_ENTRY_INSN_LEN, 2);
+	insn(EXIT_VMLAUNCH, 0);
+	vmcs[VMCS_EXIT_INSN_LEN] = 7; /* of the exit before, which a failed entry leaves */
+	run_to(fails_by_mc);
+	memset(seen, 0, sizeof(seen));
+	run_to(NULL);
+	CHECK(vcpu.guest_mode && seen[VMCS_ENTRY_INTR_INFO] == (EVT_VALID | 4 << 8 | 0x80) &&
+		  seen[VMCS_ENTRY_INSN_LEN] == 2,
+	      "a nested guest's INT n comes again, with its own length (%u)",
+	      (u32)seen[VMCS_ENTRY_INSN_LEN]);
+	end();
 }
 
 /* Its four top entries, where the memory that has them is dom0's to bring */
