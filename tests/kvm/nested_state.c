@@ -97,7 +97,8 @@ static void test_state(void)
 	       REG(&b, r14) == 0,
 	   "nested: where it goes on, on its nested tables, and comes back to its host");
 	CODE_FOR(&b, true, VMMCALL);
-	ok(nested_exits(&b, EXIT_VMMCALL), "nested: which runs the next");
+	ok(set_msr(&b, 0, 0xc0010117, HSAVE) == 1, "nested: it is given VM_HSAVE_PA, as by a VMM");
+	ok(nested_exits(&b, EXIT_VMMCALL), "nested: and runs the next");
 	wrong = s;
 	wrong.head.hdr.svm.vmcb_pa = VMCB + 8;
 	ok(cpu_ioctl(&b, 0, KVM_SET_NESTED_STATE, &wrong) == -EINVAL,
