@@ -1744,14 +1744,14 @@ def check_pools(env, sched):
     check(run("cpupool-cpu-add", "fast", "3") == "" and sched() == "pool 2 5 8 0  \n", "cpupool-cpu-add")
     check(run("cpupool-cpu-remove", "5", "1") == "" and sched() == "pool 3 5 2 0  \n", "cpupool-cpu-remove, of a pool by its id")
     check(run("cpupool-rename", "fast", "slow") == "" and sched() == "pool 4 5 0 0 slow \n", "cpupool-rename")
-    check(run("cpupool-migrate", "cpupool-numa-split", "hyp", "Pool-0") == "" and sched() == "pool 5 0 0 3  \n", "cpupool-migrate")
+    check(run("cpupool-migrate", "hyp", "Pool-0") == "" and sched() == "pool 5 0 0 3  \n", "cpupool-migrate")
     v = json.loads(run("vcpu-list", "--json"))
     check([(i["pool"], i["runs_on_mask"]) for i in v] == [("Pool-0", 1), ("Pool-0", 2), ("fast", 6), ("fast", 6)], "vcpu-list tells the pool", v)
     rows = json.loads(run("list", "--json"))
     check([r["pool"] for r in rows if r["name"] in ("dom0", "hyp")] == ["Pool-0", "fast"], "so does list", rows)
     check(fails(corbel("cpupool-list", "none", env=env), "no pool none"), "a pool that is not there")
     check(fails(corbel("cpupool-destroy", "16", env=env), "no pool 16"), "the CPUs of no pool are none")
-    check(fails(corbel("cpupool-migrate", "cpupool-numa-split", "nobody", "fast", env=env), "there is no VM nobody"), "a guest that is not there")
+    check(fails(corbel("cpupool-migrate", "nobody", "fast", env=env), "there is no VM nobody"), "a guest that is not there")
     check(fails(corbel("cpupool-create", "new", "cpu=1", env=env), "\"cpu=1\" is not known"), "words that are not known")
     check(fails(corbel("cpupool-create", "new", "cpus=x", env=env), "is not a list of CPUs"), "CPUs that are no list")
     check(fails(corbel("cpupool-create", "a/b", env=env), "is not a name for a pool"), "a name that is none")
@@ -1761,12 +1761,12 @@ def check_pools(env, sched):
             (("cpupool-cpu-add", "empty", "1"), "another pool has one of these CPUs"), (("cpupool-cpu-add", "empty", "0"), "Pool-0 would have none left"), \
             (("cpupool-cpu-add", "empty", "4"), "no such CPU"), (("cpupool-create", "new", "cpus=2-3"), "another pool has one of these CPUs"), \
             (("cpupool-create", "new", "policy=credit2"), "no policy credit2"), (("cpupool-create", "fast"), "there is a pool fast already"), \
-            (("cpupool-rename", "fast", "empty"), "another pool has that name"), (("cpupool-migrate", "cpupool-numa-split", "hyp", "empty"), "has no CPUs"), \
-            (("cpupool-migrate", "cpupool-numa-split", "dom0", "fast"), "dom0 stays"), (("sched", "--period=500", "--budget=100", "dom0"), "dom0 has its share"):
+            (("cpupool-rename", "fast", "empty"), "another pool has that name"), (("cpupool-migrate", "hyp", "empty"), "has no CPUs"), \
+            (("cpupool-migrate", "dom0", "fast"), "dom0 stays"), (("sched", "--period=500", "--budget=100", "dom0"), "dom0 has its share"):
         p = corbel(*args, env=env)
         check(fails(p, words) and sched() == "", f"{args}: {words}", p.stderr)
     check(fails(corbel("cpupool-create", "new", "policy=null", env=dict(env, FAKEHV_CORE="1")), "not with sched-gran=core"), "nothing can be promised by core")
-    check(fails(corbel("cpupool-migrate", "cpupool-numa-split", "hyp", "fast", env=dict(env, FAKEHV_POOL=str(errno.ENOENT))), "hyp has ended, or pool fast is gone"), "a guest that ends meanwhile")
+    check(fails(corbel("cpupool-migrate", "hyp", "fast", env=dict(env, FAKEHV_POOL=str(errno.ENOENT))), "hyp has ended, or pool fast is gone"), "a guest that ends meanwhile")
     check_pools_of_nodes(env, sched)
     check_budgets(run, refused, env, sched)
 
@@ -1879,9 +1879,9 @@ def check_budgets(run, refused, env, sched):
     for policy, words in (("deadline", ["not enough left for the budgets of the vCPUs of hyp", "make room"]),
                           ("null", ["pool fast has not a CPU left for each vCPU of hyp", "cpupool-cpu-add"])):
         env["FAKEHV_POLICY"] = policy
-        for args in (("cpupool-migrate", "cpupool-numa-split", "hyp", "fast"), ("sched", "--period=500", "--budget=100", "hyp")):
+        for args in (("cpupool-migrate", "hyp", "fast"), ("sched", "--period=500", "--budget=100", "hyp")):
             check(refused(errno.ENOSPC, words, *args), f"{policy}: no room for {args[0]}")
-        check(refused(errno.ENOSPC, ["has promised these CPUs", "cpupool-migrate", "cpupool-numa-split"], "cpupool-cpu-remove", "fast", "1"), "a promised CPU stays")
+        check(refused(errno.ENOSPC, ["has promised these CPUs", "cpupool-migrate"], "cpupool-cpu-remove", "fast", "1"), "a promised CPU stays")
         v = json.loads(run("vcpu-list", "--json"))
         check([i.get("budget_us") for i in v] == [None, None] + [4000 if policy == "deadline" else None] * 2, "vcpu-list --json tells budgets", v)
         out = run("vcpu-list", "hyp")
