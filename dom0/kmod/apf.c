@@ -382,7 +382,8 @@ void cb_apf_free(struct cb_vcpu *v)
 
 int cb_apf_init(void)
 {
-	apf_wq = alloc_workqueue("corbel_apf", WQ_UNBOUND, PAGES_AT_ONCE);
+	/* so many on each CPU: an unbound queue's are divided among nodes since Linux 6.9 */
+	apf_wq = alloc_workqueue("corbel_apf", 0, PAGES_AT_ONCE);
 	return apf_wq ? 0 : -ENOMEM;
 }
 

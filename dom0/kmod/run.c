@@ -570,7 +570,7 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 		WRITE_ONCE(v->run->exit_reason, KVM_EXIT_UNKNOWN);
 	do {
 		bool stop = immediate || signal_pending(current);
-		bool work = cb_hyperv_has_work(v), full = cb_ring_is_full(&v->dirty);
+		bool work = cb_hyperv_has_work(v), full = cb_ring_is_full(&v->dirty), pages;
 
 		/*
 		 * An access user space has served is completed before it sees -EINTR: registers are
@@ -595,7 +595,10 @@ static int run_loop(struct cb_vcpu *v, bool immediate)
 			return -EIO;
 		if (v->synced_at != jiffies)
 			sync_scheduling(v);
-		r = resume_and_wait(v, stop || work || full);
+		/* a pause that has met this exit is lost: what it is about waits for the
+		 * instruction */
+		pages = v->unfinished && cb_apf_has_some(v);
+		r = resume_and_wait(v, stop || work || full || pages);
 		cb_event_sync_doorbells();
 		if (r)
 			return r;
