@@ -201,6 +201,7 @@ void cb_irqfd_acked(struct cb_vm *vm, u32 gsi)
 	rcu_read_unlock();
 }
 
+/* Under RCU. */
 void cb_irqfd_sint_acked(struct cb_vm *vm, const struct routes *routes, u32 vcpu)
 {
 	u32 gsi;

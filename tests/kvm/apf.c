@@ -321,16 +321,6 @@ static void test_ends(void)
 
 /* ---- MSRs ---- */
 
-static u64 get_msr(struct vm *vm, u32 index)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e;
-	} m = {.head.nmsrs = 1, .e = {.index = index}};
-
-	return cpu_ioctl(vm, 0, KVM_GET_MSRS, &m) == 1 ? m.e.data : ~0ull;
-}
-
 static bool is_listed(u32 index)
 {
 	struct {

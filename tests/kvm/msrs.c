@@ -113,16 +113,6 @@ static bool asks_write(struct vm *vm, u32 reason, u32 msr, u64 val)
 	return asks(vm, KVM_EXIT_X86_WRMSR, reason, msr, val);
 }
 
-static u64 get_msr(struct vm *vm, u32 index)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry e;
-	} m = {.head.nmsrs = 1, .e = {.index = index}};
-
-	return cpu_ioctl(vm, 0, KVM_GET_MSRS, &m) == 1 ? m.e.data : ~0ull;
-}
-
 static void check_refusals(struct vm *vm)
 {
 	struct kvm_msr_filter f = {.flags = KVM_MSR_FILTER_DEFAULT_DENY};

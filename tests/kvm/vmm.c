@@ -455,6 +455,16 @@ struct one_msr {
 	struct kvm_msr_entry e;
 };
 
+u64 get_msr(struct vm *vm, u32 index)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry e;
+	} m = {.head.nmsrs = 1, .e = {.index = index}};
+
+	return cpu_ioctl(vm, 0, KVM_GET_MSRS, &m) == 1 ? m.e.data : ~0ull;
+}
+
 int set_msr(struct vm *vm, u32 cpu, u32 index, u64 val)
 {
 	struct one_msr m = {.head.nmsrs = 1, .e = {.index = index, .data = val}};

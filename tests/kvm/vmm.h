@@ -118,6 +118,7 @@ int ioeventfd(struct vm *vm, int fd, u32 port, u32 flags);
 /* Physical addresses have so many bits here, and nested tables of four levels reach 48 of them. */
 u32 address_bits(void);
 int set_msr(struct vm *vm, u32 cpu, u32 index, u64 val);
+u64 get_msr(struct vm *vm, u32 index); /* of vCPU 0; all ones: refused */
 
 u64 now_ms(void);
 u64 rnd(void);

@@ -132,7 +132,7 @@ static void write_table(struct vm *vm, const struct kvm_sregs *s, u32 proc)
 	next -= 2;
 }
 
-static u64 get_msr(struct vm *vm, u32 index)
+static u64 get_vmx_msr(struct vm *vm, u32 index)
 {
 	struct {
 		struct kvm_msrs head;
@@ -144,14 +144,15 @@ static u64 get_msr(struct vm *vm, u32 index)
 
 static bool hides(struct vm *vm, u32 msr, u64 bits)
 {
-	return set_msr(vm, 0, msr, get_msr(vm, msr) & ~bits) == 1 && !(get_msr(vm, msr) & bits);
+	return set_msr(vm, 0, msr, get_vmx_msr(vm, msr) & ~bits) == 1 &&
+	       !(get_vmx_msr(vm, msr) & bits);
 }
 
 /* A guest that is about to run L1, whose VMCS asks for that. */
 static void prepare(struct vm *vm, u32 proc)
 {
 	struct kvm_sregs s;
-	u32 revision = get_msr(vm, VMX(0));
+	u32 revision = get_vmx_msr(vm, VMX(0));
 
 	vm->value_count = 0;
 	cpu_setup(vm, 0, MODE_LONG, payload_start, TABLE, 0);
@@ -207,11 +208,11 @@ static void test_msrs(void)
 
 	vm_init(&vm, 1, VM_IRQCHIP);
 	for (u32 n = 0; n < 17; n++)
-		good &= set_msr(&vm, 0, VMX(n), get_msr(&vm, VMX(n))) == 1;
-	ok(good && get_msr(&vm, VMX(0)), "VMX: a VMM writes the MSRs as they are");
-	ok((get_msr(&vm, PROC2) >> 32 & granted) == granted,
+		good &= set_msr(&vm, 0, VMX(n), get_vmx_msr(&vm, VMX(n))) == 1;
+	ok(good && get_vmx_msr(&vm, VMX(0)), "VMX: a VMM writes the MSRs as they are");
+	ok((get_vmx_msr(&vm, PROC2) >> 32 & granted) == granted,
 	   "VMX: there is what QEMU takes for granted (%x)", granted);
-	ok(set_msr(&vm, 0, TRUE_PROC, get_msr(&vm, TRUE_PROC) | 1ull << 49) != 1 &&
+	ok(set_msr(&vm, 0, TRUE_PROC, get_vmx_msr(&vm, TRUE_PROC) | 1ull << 49) != 1 &&
 	       set_msr(&vm, 0, EPT_CAPS, ~0ull) != 1 && set_msr(&vm, 0, VMX(0), 0) != 1 &&
 	       set_msr(&vm, 0, VMX(13), 0) != 1,
 	   "VMX: and cannot claim more, or less than each CPU has");
@@ -220,7 +221,7 @@ static void test_msrs(void)
 	   "VMX: it hides what its model has not");
 	prepare(&vm, PROC_MIN | PROC_HLT);
 	ok(ends_with(&vm, 1, 7, 7), "VMX: what it hides is refused by VMLAUNCH");
-	ok(set_msr(&vm, 0, TRUE_PROC, get_msr(&vm, TRUE_PROC) | (u64)PROC_HLT << 32) != 1,
+	ok(set_msr(&vm, 0, TRUE_PROC, get_vmx_msr(&vm, TRUE_PROC) | (u64)PROC_HLT << 32) != 1,
 	   "VMX: in VMX operation it hides, or shows, no more");
 	vm_free(&vm);
 }
@@ -235,11 +236,11 @@ static void test_rights(void)
 	u64 all;
 
 	vm_init(&vm, 1, VM_IRQCHIP);
-	all = get_msr(&vm, PROC2);
+	all = get_vmx_msr(&vm, PROC2);
 	cpu_hide(&vm, 0, none, 3);
-	ok(all & by && get_msr(&vm, PROC2) == (all & ~by),
+	ok(all & by && get_vmx_msr(&vm, PROC2) == (all & ~by),
 	   "VMX: controls for instructions that CPUID lacks are not offered (%lx)", all & by);
-	ok(set_msr(&vm, 0, PROC2, all) == 1 && !(get_msr(&vm, PROC2) & by),
+	ok(set_msr(&vm, 0, PROC2, all) == 1 && !(get_vmx_msr(&vm, PROC2) & by),
 	   "VMX: nor when the VMM writes them");
 	prepare(&vm, PROC_MIN | 1u << 31);
 	field(0x401e, 1 << 3);
