@@ -49,7 +49,8 @@ def info(m):
 
 
 def available(m):
-    return int(m.out_of("sync; echo 3 > /proc/sys/vm/drop_caches; awk '/MemAvailable/ {print $2}' /proc/meminfo"))
+    """In KiB. Free pages that a CPU keeps for itself, 20 MB at times, are in zoneinfo alone."""
+    return int(m.out_of("sync; echo 3 > /proc/sys/vm/drop_caches; awk '/MemAvailable/ {n += $2} /count:/ {n += 4 * $2} END {print n}' /proc/meminfo /proc/zoneinfo"))
 
 
 def cycles():
@@ -66,7 +67,8 @@ def cycles():
         for key in KEYS:
             ok(before[key] == after[key], f'{key} is as before', f'{before[key]} before, {after[key]} after')
         lost = free - available(m)
-        ok(lost < 16384, 'dom0 has its memory back', f'{lost} KiB less than before')
+        note(f'dom0 has {-lost} KiB more than before')
+        ok(lost < 8192, 'dom0 has its memory back', f'{lost} KiB less than before')
         links = m.out_of('ls /sys/class/net')
         ok(not re.search(r'\bcorbel\d', links), 'no network interface of a guest is left', links)
         bad = m.sh('dmesg | grep -E "BUG:|WARNING:|Oops|lockup|stall"')[1]
