@@ -304,7 +304,7 @@ static int write_enable(struct cb_vcpu *v, u64 val, bool host)
 		return -EINVAL;
 	if (on && (val >> 52 || !cb_fault_hva(v->vm, val & EN_ADDR, sizeof(u64), true)))
 		return -EINVAL;
-	if (!on || !wants_pages(READ_ONCE(*en))) /* what was before is forgotten */
+	if (host || !on || !wants_pages(READ_ONCE(*en))) /* what was before is forgotten */
 		cb_apf_cancel(v);
 	WRITE_ONCE(*en, val);
 	if (!on)

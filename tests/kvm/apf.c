@@ -250,8 +250,19 @@ static void test_changes(void)
 	ok(comes_there(&g, AREA, ON, 0) && is_told(&g), "changes: and again");
 	set_msr(&g.vm, 0, MSR_KVM_ASYNC_PF_EN, AREA | ON);
 	guest_serve(&g);
-	ok(vm_run(&g.vm, 0, 5000) == END_DONE && g.vm.values[4] == ALL,
+	ok(vm_run(&g.vm, 0, 5000) == END_PAUSE && g.vm.values[4] == ALL,
 	   "changes: whom a VMM restores is told to look at all its pages");
+	ok(g.vm.values[5] != ALL && vm_run(&g.vm, 0, 5000) == END_DONE && g.vm.values[9] == PATTERN,
+	   "changes: and told anew of one that is still missing");
+	guest_end(&g);
+
+	guest_begin(&g);
+	ok(comes_there(&g, AREA, ON, 0) && is_told(&g), "changes: a page that comes");
+	serve_page(&g, (u64)g.mem);
+	usleep(DELAY_MS * 1000);
+	set_msr(&g.vm, 0, MSR_KVM_ASYNC_PF_EN, AREA | ON);
+	ok(vm_run(&g.vm, 0, 5000) == END_DONE && g.vm.values[4] == ALL,
+	   "changes: it was another state's, and is not told in this one");
 	guest_end(&g);
 }
 
