@@ -41,7 +41,7 @@ static inline u64 here_weight(const struct sched_unit *u)
 /* It has twice the weight, or more, of when it got ahead of others. */
 static inline bool here_has_gained(const struct sched_unit *u)
 {
-	return here_weight(u) / 2 >= u->weighed;
+	return !u->pinned && here_weight(u) / 2 >= u->weighed;
 }
 
 /* Charge the running unit up to now. */
