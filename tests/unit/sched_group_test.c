@@ -370,6 +370,22 @@ static void test_raised_weight(void)
 	CHECK(near(got, .5, .03), "so does a vCPU's own: %.3f", got);
 }
 
+/* All vCPUs of a VM but one fall asleep: soon that one has all that the VM has. */
+static void test_left_alone(u32 vcpus, u32 settles)
+{
+	double got;
+
+	begin(1);
+	vm(0, vcpus);
+	vm(0, 1);
+	run(SEC);
+	for (u32 i = 1; i < vcpus; i++)
+		unit[i].burst = unit[i].left = US;
+	run(settles * MS);
+	got = got_by(0, 1, 300 * MS);
+	CHECK(near(got, .5, .03), "the last awake of %u vCPUs gives its VM %.3f", vcpus, got);
+}
+
 /* A cap that is new has no windows behind it of which anything would be left. */
 static void test_fresh_cap(void)
 {
@@ -509,6 +525,8 @@ int main(void)
 	test_fresh_cap();
 	test_lowered_cap();
 	test_raised_weight();
+	test_left_alone(16, 0);
+	test_left_alone(60, 100);
 	test_small_weights();
 	test_great_weights();
 	test_parameters();
