@@ -119,6 +119,13 @@ static const struct {
      */
     [QUIRK_TSS] = {TCG, "tss"},
     /*
+     * CMPXCHG8B and CMPXCHG16B soon behind an entry take an operand of the last addition or the
+     * like for the flags, and an exit right behind them saves it: entered with them, a kernel is in
+     * virtual-8086 mode, or steps. Remedy: where bits are set that RFLAGS does not have, and
+     * addresses have, all but the arithmetic ones are as at the entry. Test: smoke test kvm, insns.
+     */
+    [QUIRK_FLAGS] = {TCG, "flags"},
+    /*
      * Interrupts are not noticed while a guest runs that was entered with RFLAGS.IF = 0 and has not
      * changed IF since. Remedy: the preemption timer ends such a guest's turn, so that the CPU can
      * look, as it does at each of its exits, which may come before the timer for ever; saving the

@@ -139,3 +139,8 @@ u64 svm_event_repair(u64 event)
 		kind = HVM_INJ_IRQ;
 	return (event & ~EVT_TYPE) | FIELD_PREP(EVT_TYPE, kind);
 }
+
+u64 svm_flags_repair(u64 saved, u64 entered)
+{
+	return (saved & RFLAGS_ARITH) | (entered & ~RFLAGS_ARITH);
+}

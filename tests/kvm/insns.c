@@ -178,6 +178,33 @@ static void check_delivery(void)
 }
 
 /*
+ * Between two exits the flags of an addition are followed by ZF of CMPXCHG16B. Of the arithmetic
+ * ones QEMU's TCG has only that right.
+ */
+static void check_flags(void)
+{
+	/*
+	 * mov r9, VM, TF, DF and what an address has besides; xor r8d, r8d; cpuid; mov eax, 0;
+	 * mov edx, 0; mov ebx, 1; mov ecx, 0; add r8, r9; cmpxchg16b [rdi]; cpuid; pushf; pop rsi
+	 */
+	static const u8 code[] = {0x49, 0xb9, 0x00, 0x05, 0xea, 0xc4, 0xf3, 0x8c,     0xff, 0xff,
+				  0x45, 0x31, 0xc0, 0x0f, 0xa2, 0xb8, 0,    0,	      0,    0,
+				  0xba, 0,    0,    0,	  0,	0xbb, 1,    0,	      0,    0,
+				  0xb9, 0,    0,    0,	  0,	0x4d, 0x01, 0xc8,     0x48, 0x0f,
+				  0xc7, 0x0f, 0x0f, 0xa2, 0x9c, 0x5e, 0xe6, PORT_DONE};
+	struct kvm_regs r;
+	struct vm vm;
+	enum end end;
+
+	vm_init(&vm, 1, 0);
+	end = run_code(&vm, code, sizeof(code), AREA);
+	cpu_get_regs(&vm, 0, &r);
+	ok(end == END_DONE && vm.ram[AREA] == 1 && (r.rsi & ~0x895ull) == 0x42,
+	   "instructions: RFLAGS behind CMPXCHG16B and an exit: %llx, %s", r.rsi, end_names[end]);
+	vm_free(&vm);
+}
+
+/*
  * A hypercall of this program's, just back from a system call: AMD's SYSRET leaves the kernel's DPL
  * in SS, and all of dom0's calls would be open to it.
  */
@@ -222,6 +249,7 @@ int main(int argc, char **argv)
 	check_ins("one that is only read", data, false);
 	check_ins("none", (struct kvm_segment){.limit = ~0u, .unusable = 1}, false);
 	check_delivery();
+	check_flags();
 	check_call(here == ON_VMX);
 	ok(tried, "instructions: there is one that can be shown and hidden");
 	return failures != 0;
