@@ -314,7 +314,7 @@ enum corbel_exit_reason {
 	CORBEL_EXIT_DEBUG,	/* debug */
 	/* msr, asked for by MSR_FILTER: put the data read, or error (#GP), there and resume */
 	CORBEL_EXIT_MSR,
-	CORBEL_EXIT_HYPERCALL, /* of HYPERV_CALLS, MAP_GPA_RANGE: put hypercall.result there */
+	CORBEL_EXIT_HYPERCALL, /* of HYPERV_CALLS, KVM's two: put hypercall.result there */
 	/* not in_smm: an SMI is to be taken; in_smm: the guest is at RSM; by STATE_EVENTS */
 	CORBEL_EXIT_SMM,
 	/* fault.gpa: memory of dom0's, at this address of dom0's, that it has used, is broken */

@@ -29,6 +29,11 @@ void cb_hyperv_set_cpuid(struct cb_vcpu *v, const struct kvm_cpuid_entry2 *e, u3
 void cb_hyperv_enforce(struct cb_vcpu *v, bool on);
 /* An MSR of which tlfs_has_msr() is true. -EINVAL: not so; host: for the VMM. */
 int cb_hyperv_msr(struct cb_vcpu *v, u32 msr, u64 *val, bool write, bool host);
+/*
+ * KVM_HC_CLOCK_PAIRING: struct kvm_clock_pairing of that clock goes to gpa. What the guest is told:
+ * 0, -KVM_EOPNOTSUPP, -KVM_EFAULT.
+ */
+s64 cb_pair_clocks(struct cb_vcpu *v, u64 gpa, u64 clock);
 /* CORBEL_EXIT_HYPERCALL; as the others in run.c */
 int cb_hyperv_call(struct cb_vcpu *v);
 /* Somebody has set the VM's clock or a TSC: its guest's page is written anew, by who runs next. */

@@ -440,7 +440,10 @@ static int exit_mem_fault(struct cb_vcpu *v)
 	return r ? r : 1;
 }
 
-/* KVM_HC_MAP_GPA_RANGE: the guest wants frames to be private, or shared. */
+/*
+ * KVM_HC_MAP_GPA_RANGE: the guest wants frames to be private, or shared. KVM_HC_CLOCK_PAIRING is
+ * answered here.
+ */
 static int exit_hypercall(struct cb_vcpu *v)
 {
 	struct corbel_vcpu_page *p = v->page;
@@ -450,6 +453,10 @@ static int exit_hypercall(struct cb_vcpu *v)
 	u32 i;
 
 	v->unfinished = true;
+	if ((p->rax & mask) == KVM_HC_CLOCK_PAIRING) {
+		p->hypercall.result = cb_pair_clocks(v, gpa, pages);
+		return 1;
+	}
 	p->hypercall.result = -KVM_EINVAL;
 	if (gpa & ~PAGE_MASK || gfn + pages <= gfn)
 		return 1;

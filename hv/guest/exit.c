@@ -82,7 +82,8 @@ static inline void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
 		hyperv_hypercall(v, x);
 		return;
 	}
-	if (unlikely(v->services & CORBEL_KVM_MAP_GPA_RANGE) && hypercall_is_vmms(v, x))
+	if (unlikely(v->services & CORBEL_KVM_MAP_GPA_RANGE || (u32)nr == HC_CLOCK_PAIRING) &&
+	    hypercall_is_dom0s(v, x))
 		return;
 	/* Stepped over first: a hypercall may stop the caller or hand its CPU on. */
 	vcpu_step(v, x, x->insn_len);

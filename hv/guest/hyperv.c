@@ -69,13 +69,13 @@ void hyperv_hypercall(struct vcpu *v, const struct vm_exit *x)
 		stop_for_hypercall(v, x);
 }
 
-bool hypercall_is_vmms(struct vcpu *v, const struct vm_exit *x)
+bool hypercall_is_dom0s(struct vcpu *v, const struct vm_exit *x)
 {
 	u64 nr = v->gpr[RAX];
 
 	if (hvm->get(v, HVM_MODE) != EMUL_64)
 		nr = (u32)nr;
-	if (nr != HC_MAP_GPA_RANGE || hvm->get(v, HVM_CPL))
+	if ((nr != HC_CLOCK_PAIRING && nr != HC_MAP_GPA_RANGE) || !v->page || hvm->get(v, HVM_CPL))
 		return false;
 	stop_for_hypercall(v, x);
 	return true;

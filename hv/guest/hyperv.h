@@ -16,7 +16,9 @@
 #define MSR_HYPERV_TPR	  0x40000072
 #define MSR_HYPERV_NUMBER 0x200
 
-#define HC_MAP_GPA_RANGE 12 /* KVM's hypercall: hypercalls.rst */
+/* KVM's hypercalls that dom0 answers: hypercalls.rst */
+#define HC_CLOCK_PAIRING 9
+#define HC_MAP_GPA_RANGE 12
 
 /* An MSR that is corbel.ko's: of Hyper-V's, if the guest may hope to have it, or of KVM's. */
 static inline bool module_has_msr(const struct vcpu *v, u32 msr)
@@ -36,7 +38,7 @@ int hyperv_msr_write(struct vcpu *v, u32 msr, u64 val);
 /* The instruction of CORBEL_HYPERV_CALLS: the module is to answer, in user mode it is #UD. */
 void hyperv_hypercall(struct vcpu *v, const struct vm_exit *x);
 /*
- * With CORBEL_KVM_MAP_GPA_RANGE: that hypercall of KVM's stops the vCPU as well, and its VMM
- * answers; false: it is another one.
+ * A guest asks for dom0's clock, or there is CORBEL_KVM_MAP_GPA_RANGE: these two hypercalls of
+ * KVM's stop the vCPU as well, and the module or its VMM answers; false: it is another one.
  */
-bool hypercall_is_vmms(struct vcpu *v, const struct vm_exit *x);
+bool hypercall_is_dom0s(struct vcpu *v, const struct vm_exit *x);

@@ -12,7 +12,7 @@ $(KT)/guests $(KT)/vmms: $(KT)/%: tests/kvm/%.c tests/kvm/vmm.c tests/kvm/vmm.h 
 $(KT)/vmms: tests/kvm/quota.c tests/kvm/quota.h
 
 # What other VMMs, and debuggers, ask for.
-KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty ring private migrate traced insns quirks hyperv synic share nested nested_state nested_smm vmxstate smm crowd broken exits halting rom pressure tpr blob edges apf longwork
+KT_VMMS := firecracker cloudhv kvmtool debugger msrs dirty ring private migrate traced insns quirks hyperv synic share nested nested_state nested_smm vmxstate smm crowd broken exits halting rom pressure tpr blob edges apf pairing longwork
 $(KT_VMMS:%=$(KT)/%): $(KT)/%: tests/kvm/%.c hv/abi.h hv/abi_error.h hv/abi_msr.h hv/abi_pool.h hv/abi_vm.h dom0/kmod/devctl.h $(addprefix tests/kvm/,snapshot.c snapshot.h hvguest.c hvguest.h vmm.c vmm.h) dom0/kmod/later_kvm.h $(KT)/payload.o
 	$(CC) $(KT_FLAGS) -o $@ $(filter %.c %.o,$^)
 

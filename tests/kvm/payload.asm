@@ -13,6 +13,7 @@
 PORT_VALUE	equ 0xe0
 PORT_DONE	equ 0xe1
 LAPIC		equ 0xfee00000
+SCRATCH		equ 0xa000
 
 %macro entry 1
 	align 16
@@ -787,6 +788,22 @@ entry pl_hypercalls
 	jb .next
 	value r8d
 	value r14d
+	done
+
+; Which time dom0's clock RSI has, to RDI; the TSC before, RAX, and the TSC behind it go to SCRATCH
+entry pl_pairing
+	mov ebp, SCRATCH
+	rdtsc
+	mov [rbp], eax
+	mov [rbp + 4], edx
+	mov eax, 9
+	mov rbx, rdi
+	mov rcx, rsi
+	vmmcall
+	mov [rbp + 8], rax
+	rdtsc
+	mov [rbp + 16], eax
+	mov [rbp + 20], edx
 	done
 
 ; Reads, or writes RSI to, MSR EDI: what RDMSR leaves in EAX and EDX, and the number of faults.

@@ -21,6 +21,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int64_t s64;
 
 #define RAM_SIZE     (4ul << 20)
 #define GDT	     0x500ul
@@ -74,7 +75,7 @@ extern payload pl_triple64, pl_triple32, pl_triple16, pl_spin, pl_timer, pl_witn
     pl_instructions, pl_debugger, pl_snapshot, pl_int_n, pl_hypercalls, pl_call, pl_rdmsr, pl_wrmsr,
     pl_rdmsr_loop, msr_read_at, pl_cr8, pl_took, pl_traced, pl_lint0, pl_hyperv, pl_sints,
     pl_messages, pl_flooded, pl_vmrun, pl_crowd, pl_crowd_other, pl_locks, pl_fill, pl_filled,
-    pl_apf, pl_apf_many, apf_missing, apf_ready;
+    pl_apf, pl_apf_many, pl_pairing, apf_missing, apf_ready;
 extern payload dbg_int3, dbg_after, dbg_hw, dbg_written, dbg_steps, dbg_stepped, dbg_own,
     dbg_own_hit, dbg_gd;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """The KVM API as VMMs use it: tests/dom0/api, and tests/kvm's firecracker.c, cloudhv.c, kvmtool.c,
-debugger.c, msrs.c, insns.c (what is shown), quirks.c, dirty.c, ring.c, migrate.c, hyperv.c, synic.c, traced.c, smm.c, halting.c, rom.c, crowd.c, tpr.c, blob.c, edges.c, apf.c and pressure.c (but swap), run in dom0. Afterwards nothing of them is left in the hypervisor."""
+debugger.c, msrs.c, insns.c (what is shown), quirks.c, dirty.c, ring.c, migrate.c, hyperv.c, synic.c, traced.c, smm.c, halting.c, rom.c, crowd.c, tpr.c, blob.c, edges.c, apf.c, pairing.c and pressure.c (but swap), run in dom0. Afterwards nothing of them is left in the hypervisor."""
 import os
 import re
 import sys
@@ -57,7 +57,7 @@ def api():
         m.prompt()
         m.out_of('mkdir -p /run/t && cd /run/t && cpio -id < /dev/vda && cpio -id < /dev/vdb && cd', 20)
         before = m.json('corbel info --json')
-        for program in 'api', 'firecracker', 'cloudhv', 'kvmtool', 'debugger', 'msrs', 'insns shown', 'quirks', 'dirty', 'ring', 'private', 'migrate', 'hyperv', 'synic', 'traced', 'smm', 'halting', 'rom', 'crowd', 'pressure', 'tpr', 'blob', 'edges', 'apf':
+        for program in 'api', 'firecracker', 'cloudhv', 'kvmtool', 'debugger', 'msrs', 'insns shown', 'quirks', 'dirty', 'ring', 'private', 'migrate', 'hyperv', 'synic', 'traced', 'smm', 'halting', 'rom', 'crowd', 'pressure', 'tpr', 'blob', 'edges', 'apf', 'pairing':
             status, out = m.sh(f'/run/t/{program}', 60)
             for kind, what in re.findall(r'^(ok|not ok) - (.*?)\r*$', out, re.M):
                 ok(kind == 'ok', what)

@@ -147,7 +147,7 @@ static bool asks_vmm(u64 nr)
 	v.stop_reason = 0;
 	v.complete = NULL;
 	v.gpr[RAX] = nr;
-	return hypercall_is_vmms(&v, &x);
+	return hypercall_is_dom0s(&v, &x);
 }
 
 static void test_asked(void)
@@ -169,6 +169,13 @@ static void test_asked(void)
 	CHECK(asks_vmm(12ull | 1ull << 32) && !page.hypercall.is_64, "also from 32-bit mode");
 	v.complete(&v);
 	CHECK(v.gpr[RAX] == 0xfffffffe && v.gpr[RDX] == 5 && v.rip == 6, "in 32 bits");
+	reset(0, 0);
+	regs[HVM_CPL] = 3;
+	CHECK(!asks_vmm(9) && !v.stop_reason, "no program asks for dom0's clock");
+	regs[HVM_CPL] = 0;
+	CHECK(asks_vmm(9) && v.stop_reason == CORBEL_EXIT_HYPERCALL, "a kernel does");
+	v.page = NULL;
+	CHECK(!asks_vmm(9) && !v.stop_reason, "but dom0's has it");
 }
 
 int main(void)

@@ -483,7 +483,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 
 /* ---- of no concern here ---- */
 
-bool hypercall_is_vmms(struct vcpu *v, const struct vm_exit *x)
+bool hypercall_is_dom0s(struct vcpu *v, const struct vm_exit *x)
 {
 	return false;
 }
