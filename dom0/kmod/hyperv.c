@@ -96,7 +96,7 @@ long cb_hyperv_cpuid(struct kvm_cpuid2 __user *arg, bool lapic, bool evmcs)
 		return -EFAULT;
 	if (room < TLFS_LEAVES)
 		return -E2BIG;
-	tlfs_offer_cpuid(e, CB_MAX_VCPUS, lapic, evmcs);
+	tlfs_offer_cpuid(e, CB_MAX_VCPUS, lapic, cb_features & CORBEL_FEATURE_NESTED, evmcs);
 	if (copy_to_user(arg->entries, e, sizeof(e)) || put_user(TLFS_LEAVES, &arg->nent))
 		return -EFAULT;
 	return 0;

@@ -27,7 +27,8 @@ void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u3
 	}
 }
 
-void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, bool evmcs)
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, bool nested,
+		      bool evmcs)
 {
 	static const struct kvm_cpuid_entry2 all[TLFS_LEAVES] = {
 	    /* "Microsoft Hv" */
@@ -52,9 +53,11 @@ void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, boo
 	e[TLFS_LEAF_LIMITS - TLFS_LEAF_MAX].eax = max_vcpus;
 	if (lapic)
 		e[TLFS_LEAF_FEATURES - TLFS_LEAF_MAX].edx |= TLFS_HAS_DIRECT_TIMERS;
+	if (nested) /* of its map the hypervisor keeps nothing that could be stale */
+		e[TLFS_LEAVES - 1].eax = TLFS_HAS_MSR_BITMAP;
 	if (evmcs) {
 		e[TLFS_LEAF_HINTS - TLFS_LEAF_MAX].eax |= TLFS_HINT_EVMCS;
-		e[TLFS_LEAVES - 1].eax = TLFS_EVMCS_VERSIONS;
+		e[TLFS_LEAVES - 1].eax |= TLFS_EVMCS_VERSIONS;
 	}
 }
 

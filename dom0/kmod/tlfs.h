@@ -54,6 +54,7 @@
 
 /* NESTED, EAX: versions of enlightened VMCSs, the least and the last */
 #define TLFS_EVMCS_VERSIONS 0x0101u
+#define TLFS_HAS_MSR_BITMAP 0x80000u /* who says when his guest's map has changed may do so */
 
 /* What a guest has been shown of that. */
 struct tlfs_rights {
@@ -65,11 +66,12 @@ struct tlfs_rights {
 /* Of a VMM's table; is_enforced stays as it is. */
 void tlfs_take_cpuid(struct tlfs_rights *r, const struct kvm_cpuid_entry2 *e, u32 n);
 /*
- * What is offered: TLFS_LEAVES of them. lapic: the vCPU has one that is not its VMM's; evmcs: there
- * are enlightened VMCSs.
+ * What is offered: TLFS_LEAVES of them. lapic: the vCPU has one that is not its VMM's; nested:
+ * guests may have guests; evmcs: by enlightened VMCSs.
  */
 #define TLFS_LEAVES 7u
-void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, bool evmcs);
+void tlfs_offer_cpuid(struct kvm_cpuid_entry2 *e, u32 max_vcpus, bool lapic, bool nested,
+		      bool evmcs);
 
 /* ---- MSRs ---- */
 

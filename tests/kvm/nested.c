@@ -5,6 +5,7 @@
  * a few bytes of code of each test. Without the option: `nested off`, everything is refused.
  */
 #define _GNU_SOURCE
+#include "hvguest.h"
 #include "nestedvm.h"
 
 #include <errno.h>
@@ -117,6 +118,28 @@ static void test_exits(void)
 	vm_free(&vm);
 }
 
+/* Hyper-V's nested guest: its map of MSRs may be called clean, and holds as it is anyway. */
+static void test_enlightened_map(struct vm *vm)
+{
+	struct hv_table t = hv_offered(kvm);
+	volatile u8 *star = vm->ram + MSRPM + 0x800 + 0x81 / 4;
+
+	ok(hv_leaf(&t, TLFS_LEAF_NESTED)->eax & TLFS_HAS_MSR_BITMAP,
+	   "nested: enlightened maps of MSRs are offered");
+	for (u32 clean = 0; clean < 2; clean++) {
+		for (u32 asked = 0; asked < 2; asked++) {
+			CODE_FOR(vm, false, 0xb9, 0x81, 0, 0, 0xc0, 0x0f, 0x32, VMMCALL);
+			V32(vm, INT3) |= ON_MSR;
+			V32(vm, ENLIGHTENED) = 2;
+			V32(vm, CLEAN) = clean << 31;
+			*star = asked << 2;
+			ok(nested_exits(vm, asked ? EXIT_MSR : EXIT_VMMCALL),
+			   "nested: one that is called %s holds", clean ? "clean" : "changed");
+		}
+	}
+	*star = 0;
+}
+
 static void test_maps(void)
 {
 	struct vm vm;
@@ -140,6 +163,7 @@ static void test_maps(void)
 	   "nested: an MSR's write is asked for, its read not");
 	vm.ram[MSRPM + 0x800 + 0x81 / 4] = 0;
 	ok(nested_exits(&vm, EXIT_VMMCALL), "nested: nor its write");
+	test_enlightened_map(&vm);
 	CODE_FOR(&vm, false, 0xb9, 0, 0x4d, 0x56, 0x4b, 0x0f, 0x32); /* 0x4b564d00 */
 	V32(&vm, INT3) |= ON_MSR;
 	ok(nested_exits(&vm, EXIT_MSR) && !V64(&vm, INFO1),

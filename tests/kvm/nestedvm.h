@@ -42,6 +42,8 @@
 #define NP	    0x090
 #define EVENTINJ    0x0a8
 #define NCR3	    0x0b0
+#define CLEAN	    0x0c0
+#define ENLIGHTENED 0x3e0 /* TLFS "Nested virtualization": what its L1 has of Hyper-V here */
 #define SEG(n)	    (0x400 + (n)*16) /* es cs ss ds fs gs gdtr ldtr idtr tr */
 #define EFER	    0x4d0
 #define CR4	    0x548

@@ -377,7 +377,7 @@ static u32 shown_versions(struct vm *vm)
 {
 	struct hv_table t = hv_offered(vm->cpu_fd[0]);
 
-	return hv_leaf(&t, TLFS_LEAF_NESTED)->eax;
+	return hv_leaf(&t, TLFS_LEAF_NESTED)->eax & ~TLFS_HAS_MSR_BITMAP;
 }
 
 static void test_enlightened(void)

@@ -12,21 +12,24 @@ static void test_cpuid(void)
 	struct kvm_cpuid_entry2 e[TLFS_LEAVES];
 	struct tlfs_rights r = {.is_enforced = true, .eax = 1};
 
-	tlfs_offer_cpuid(e, 64, true, true);
+	tlfs_offer_cpuid(e, 64, true, true, true);
 	for (u32 i = 0; i < TLFS_LEAVES - 1; i++)
 		CHECK_QUIET(e[i].function == TLFS_LEAF_MAX + i && !e[i].index && !e[i].flags,
 			    "leaf %u is in its place", i);
 	CHECK(e[0].eax == TLFS_LEAF_NESTED && e[TLFS_LEAVES - 1].function == TLFS_LEAF_NESTED &&
 		  e[TLFS_LEAVES - 2].eax == 64,
 	      "the first leaf names the last, before which is the number of vCPUs");
-	CHECK(e[TLFS_LEAVES - 1].eax == 0x101 && e[4].eax & TLFS_HINT_EVMCS,
-	      "that has the one version of enlightened VMCSs");
+	CHECK(e[TLFS_LEAVES - 1].eax == 0x80101 && e[4].eax & TLFS_HINT_EVMCS,
+	      "that has the one version of enlightened VMCSs, and enlightened maps of MSRs");
 	tlfs_take_cpuid(&r, e, TLFS_LEAVES);
 	CHECK(r.has_signature && r.is_enforced && r.eax == e[3].eax && r.edx == e[3].edx &&
 		  r.hints == e[4].eax && r.spins == e[4].ebx,
 	      "what is offered and shown is allowed");
 	CHECK(r.edx & TLFS_HAS_DIRECT_TIMERS, "timers may raise interrupts");
-	tlfs_offer_cpuid(e, 64, false, false);
+	tlfs_offer_cpuid(e, 64, true, true, false);
+	CHECK(e[TLFS_LEAVES - 1].eax == 0x80000 && !(e[4].eax & TLFS_HINT_EVMCS),
+	      "of which SVM has the latter only");
+	tlfs_offer_cpuid(e, 64, false, false, false);
 	CHECK(!(e[3].edx & TLFS_HAS_DIRECT_TIMERS) && e[3].eax == r.eax,
 	      "but where the VMM has the LAPIC");
 	CHECK(!e[TLFS_LEAVES - 1].eax && !(e[4].eax & TLFS_HINT_EVMCS), "or none of it");
