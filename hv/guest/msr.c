@@ -77,8 +77,8 @@ static u64 *stored_msr(struct vcpu *v, u32 msr)
 		return &v->platform_info;
 	case MSR_MISC_FEATURES:
 		return &v->misc_features;
-	case MSR_FEATURE_CONTROL:
-		return v->rights.vmx ? &v->feature_control : NULL;
+	case MSR_FEATURE_CONTROL: /* as CR4, a VMM may set it before it sets CPUID */
+		return v->rights.vmx || !v->cpuid_count ? &v->feature_control : NULL;
 	}
 	return NULL;
 }

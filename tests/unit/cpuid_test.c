@@ -784,6 +784,29 @@ static void test_msrs(void)
 	CHECK(!msr_write(v, 0x10, 5, false) && reached, "a guest can, by its offset");
 }
 
+/* As in KVM, a VMM may set it before it sets CPUID, as OpenVMM does. */
+static void test_feature_control(void)
+{
+	struct corbel_cpuid *one = table;
+	u64 val = 0;
+
+	make_cpu(HVM_CAP_NESTED);
+	v->vm->is_dom0 = false;
+	cpuid_set(v, NULL, 0);
+	CHECK(msr_write(v, 0x3a, BIT(3), true) == -EINVAL && !msr_write(v, 0x3a, 5, true),
+	      "before there is a CPUID a VMM locks VMX, switched on");
+	count = cpuid_offered(table, NULL);
+	while (one->function != 1)
+		one++;
+	one->ecx |= CPUID_1C_VMX;
+	cpuid_set(v, table, count);
+	CHECK(!msr_read(v, 0x3a, &val, false) && val == 5 && refuses(0x3a, 1),
+	      "and so it is for a guest with VMX");
+	one->ecx &= ~CPUID_1C_VMX;
+	cpuid_set(v, table, count);
+	CHECK(!msr_read(v, 0x3a, &val, false) && val == 1, "not for one without");
+}
+
 static void test_xcr0(void)
 {
 	static const u64 bad[] = {0,	2,    4,    5,	  6,	       0x27, 0x47,
@@ -814,6 +837,7 @@ int main(void)
 	test_topology();
 	test_ospke();
 	test_msrs();
+	test_feature_control();
 	test_xcr0();
 	test_addresses();
 	test_errors();
