@@ -35,14 +35,11 @@
 	(GENMASK(6, 0) | ARCH_TAA_NO | ARCH_STALE_NO | ARCH_FB_CLEAR | BIT(19) | ARCH_BHI_NO |     \
 	 ARCH_PBRSB_NO | GENMASK(28, 26) | BIT(62))
 
-#define MSR_DE_CFG    0xc0011029
-#define DE_CFG_LFENCE BIT(1)
-#define DE_CFG_ZENBLEED                                                                            \
-	BIT(9) /* Zen 2: no state of the upper halves of vectors is taken over wrongly */
-#define INT_PENDING_C1E	 GENMASK(28, 27)
+#define MSR_FP_CFG	 0xc0011028
+#define MSR_DE_CFG	 0xc0011029
 #define MSR_BP_CFG	 0xc001102e
 #define BP_CFG_REDUCE	 BIT(4)
-#define LS_CFG_JAGUAR	 BIT(15)
+#define MSR_DE_CFG2	 0xc00110e3
 #define EFER_AIBRSE	 BIT(21)
 #define FAMILY_LAST_SRSO 0x19 /* Zen 4's; all from 17h on have it, or the like, but for a bit */
 
@@ -132,17 +129,53 @@ static bool is_zen2(const struct spec_facts *f)
 				     m == 0x90 || m == 0x91 || (m >= 0xa0 && m <= 0xaf));
 }
 
-/* AMD64 "Software Techniques for Managing Speculation", "Zenbleed" */
-static u64 choose_de_cfg(const struct spec_facts *f)
+static bool lfence_passes(const struct spec_facts *f)
 {
-	u64 bits = 0;
+	return f->family >= 0x10 && f->family != 0x11 && !(f->x21a & X21A_LFENCE);
+}
 
-	if (!f->amd || f->nested)
-		return 0;
-	if (f->family >= 0x10 && f->family != 0x11 && !(f->x21a & X21A_LFENCE))
-		bits |= DE_CFG_LFENCE;
-	if (is_zen2(f))
-		bits |= DE_CFG_ZENBLEED;
+static bool is_zen4(const struct spec_facts *f)
+{
+	return f->x21a & X21A_AUTO_IBRS;
+}
+
+static bool is_early(const struct spec_facts *f)
+{
+	return f->model <= 0xf;
+}
+
+/*
+ * What AMD's revision guides and security bulletins want set, or cleared, where newer microcode has
+ * not done it. Linux does not where it sees a hypervisor, as in dom0.
+ */
+static const struct {
+	u32 msr;
+	u64 set, clear;
+	u8 family;				    /* 0: any */
+	bool (*is_one)(const struct spec_facts *f); /* NULL: all of the family are */
+} fixes[] = {
+    {MSR_DE_CFG, BIT(1), 0, 0, lfence_passes}, /* LFENCE waits, as guests are told */
+    {MSR_DE_CFG, BIT(9), 0, 0x17, is_zen2},    /* Zenbleed: upper halves of others' vectors */
+    {MSR_DE_CFG, BIT(31), 0, 0x12},	       /* 665: divisions go wrong */
+    {MSR_DE_CFG, BIT(0), 0, 0x10},	       /* 721: the stack pointer goes wrong */
+    {MSR_DE_CFG, BIT(0), 0, 0x12},
+    {MSR_DE_CFG2, BIT(1), 0, 0x17, is_zen2},	 /* branches predicted where there are none */
+    {MSR_FP_CFG, BIT(9), 0, 0x17, is_zen1},	 /* SB-7053: the divider keeps others' data */
+    {MSR_BP_CFG, BIT(33), 0, 0x17, is_zen2},	 /* SB-7052: code is run with rights of others */
+    {MSR_BP_CFG, BIT(5), 0, 0x19, is_zen4},	 /* 1485: wrong bytes are fetched: #UD */
+    {MSR_LS_CFG, BIT(15), 0, 0x16, is_early},	 /* 793: a guest can hang the CPU */
+    {MSR_INT_PENDING, 0, GENMASK(28, 27), 0x10}, /* 400: C1E stops the APIC's timer */
+};
+_Static_assert(ARRAY_SIZE(fixes) <= 16, "they have bits in spec_plan");
+
+static u16 choose_fixes(const struct spec_facts *f)
+{
+	u16 bits = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(fixes) && f->amd && !f->nested; i++)
+		if ((!fixes[i].family || fixes[i].family == f->family) &&
+		    (!fixes[i].is_one || fixes[i].is_one(f)))
+			bits |= BIT(i);
 	return bits;
 }
 
@@ -173,9 +206,7 @@ static void pass_on(const struct spec_facts *f, struct spec_plan *p)
 	p->guest = spec_ctrl_bits(f->l7d, f->x8b);
 	p->arch = f->arch & ARCH_SHOWN;
 	choose_ssbd(f, p);
-	p->de_cfg = choose_de_cfg(f);
-	p->no_c1e = f->amd && !f->nested && f->family == 0x10;
-	p->jaguar = f->amd && !f->nested && f->family == 0x16 && f->model <= 0xf;
+	p->fixes = choose_fixes(f);
 }
 
 void spec_choose(const struct spec_facts *f, enum spec_mode mode, struct spec_plan *p)
@@ -313,12 +344,9 @@ int spec_init_cpu(void)
 	}
 	if (spec.auto_ibrs)
 		wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_AIBRSE);
-	if (spec.de_cfg && !rdmsr_safe(MSR_DE_CFG, &val))
-		wrmsr_safe(MSR_DE_CFG, val | spec.de_cfg);
-	if (spec.no_c1e && !rdmsr_safe(MSR_INT_PENDING, &val))
-		wrmsr_safe(MSR_INT_PENDING, val & ~INT_PENDING_C1E);
-	if (spec.jaguar && !rdmsr_safe(MSR_LS_CFG, &val))
-		wrmsr_safe(MSR_LS_CFG, val | LS_CFG_JAGUAR);
+	for (u32 i = 0; i < ARRAY_SIZE(fixes); i++)
+		if (spec.fixes & BIT(i) && !rdmsr_safe(fixes[i].msr, &val))
+			wrmsr_safe(fixes[i].msr, (val & ~fixes[i].clear) | fixes[i].set);
 	if (spec.bp_reduce && !rdmsr_safe(MSR_BP_CFG, &val))
 		wrmsr_safe(MSR_BP_CFG, val | BP_CFG_REDUCE);
 	if (spec.guest) /* whatever the firmware has left */

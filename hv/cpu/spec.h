@@ -53,13 +53,11 @@ struct spec_plan {
 	bool ibpb;   /* before another VM's vCPU, or dom0's, runs where a guest has run */
 	bool nested; /* likewise before a guest that trusts in IBRS runs where its guest has run */
 	bool l1d;    /* empty the L1 data cache where a guest comes after others */
-	bool auto_ibrs; /* EFER.AIBRSE */
-	bool bp_reduce; /* BP_CFG: no speculation from guests' branches in the host */
-	bool nx_large;	/* see p2m_nx_large */
-	u64 de_cfg;  /* bits of DE_CFG, in any mode: LFENCE waits, as guests are told; Zenbleed */
-	bool no_c1e; /* the APIC's timer would stand still in C1E */
-	bool jaguar; /* guests could hang the CPU (erratum 793, CVE-2013-6885) */
-	u64 guest;   /* bits of SPEC_CTRL that guests may have */
+	bool auto_ibrs;	  /* EFER.AIBRSE */
+	bool bp_reduce;	  /* BP_CFG: no speculation from guests' branches in the host */
+	bool nx_large;	  /* see p2m_nx_large */
+	u16 fixes;	  /* a bit for each of AMD's errata that it has: in any mode */
+	u64 guest;	  /* bits of SPEC_CTRL that guests may have */
 	bool pred, flush; /* the machine has PRED_CMD, FLUSH_CMD, for guests, too */
 	u64 arch;	  /* ARCH_CAPABILITIES as guests are shown it; 0: there is none */
 	/* By which bit of which MSR guests have VIRT_SPEC_CTRL; 0: they have not */

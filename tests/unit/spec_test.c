@@ -54,6 +54,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 		*b = hw.amd ? CPUID_0B_AUTH : CPUID_0B_GENU;
 	if (leaf == 1) {
 		*a = hw.family > 0xf ? 0xf00 | (hw.family - 0xf) << 20 : hw.family << 8;
+		*a |= (hw.model & 15) << 4 | hw.model >> 4 << 16;
 		*c = hw.nested ? CPUID_1C_HYPERVISOR : 0;
 	}
 	if (leaf == 7 && !subleaf) {
@@ -72,6 +73,17 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 }
 
 static bool has_no_ls_cfg;
+static u64 amd_cfg[0x100]; /* MSRs 0xc0011000 and behind */
+static u64 int_pending;
+
+static u64 *kept_msr(u32 msr)
+{
+	if (msr == MSR_LS_CFG || msr == MSR_VIRT_SPEC_CTRL)
+		return &ssbd;
+	if (msr == MSR_INT_PENDING)
+		return &int_pending;
+	return msr - 0xc0011000 < ARRAY_SIZE(amd_cfg) ? &amd_cfg[msr - 0xc0011000] : NULL;
+}
 
 static bool has_msr(u32 msr)
 {
@@ -92,9 +104,11 @@ static bool has_msr(u32 msr)
 
 static int fake_rdmsr(u32 msr, u64 *val)
 {
+	const u64 *kept = kept_msr(msr);
+
 	*val = msr == MSR_ARCH_CAPABILITIES ? hw.arch : 0;
-	if (msr == MSR_LS_CFG || msr == MSR_VIRT_SPEC_CTRL)
-		*val = ssbd;
+	if (kept)
+		*val = *kept;
 	return has_msr(msr) ? 0 : -EIO;
 }
 
@@ -102,8 +116,8 @@ static int fake_wrmsr(u32 msr, u64 val)
 {
 	if (msr == MSR_SPEC_CTRL && val & SPEC_CTRL_BHI_DIS_S && !(hw.l72d & CPUID_72D_BHI_CTRL))
 		return -EIO;
-	if (has_msr(msr) && (msr == MSR_LS_CFG || msr == MSR_VIRT_SPEC_CTRL))
-		ssbd = val;
+	if (has_msr(msr) && kept_msr(msr))
+		*kept_msr(msr) = val;
 	if (msr == MSR_EFER && val & EFER_AIBRSE && !(hw.x21a & X21A_AUTO_IBRS))
 		return -EIO;
 	return has_msr(msr) ? 0 : -EIO;
@@ -339,55 +353,60 @@ static void test_nx_large(void)
 	}
 }
 
-/* AMD's DE_CFG: bit 1 has LFENCE wait, bit 9 is against Zenbleed. */
-static void test_de_cfg(void)
-{
-	static const struct {
-		const char *name;
-		struct spec_facts f;
-		u64 want;
-	} cases[] = {
-	    {"Phenom", {.amd = true, .family = 0x10, .model = 4}, BIT(1)},
-	    {"family 11h, whose LFENCE waits", {.amd = true, .family = 0x11}, 0},
-	    {"Zen 1", {.amd = true, .family = 0x17, .model = 1}, BIT(1)},
-	    {"Zen+", {.amd = true, .family = 0x17, .model = 8}, BIT(1)},
-	    {"Zen 2, server", {.amd = true, .family = 0x17, .model = 0x31}, BIT(9) | BIT(1)},
-	    {"Zen 2, notebook", {.amd = true, .family = 0x17, .model = 0x60}, BIT(9) | BIT(1)},
-	    {"Zen 2, Mendocino", {.amd = true, .family = 0x17, .model = 0xa0}, BIT(9) | BIT(1)},
-	    {"Zen 3", {.amd = true, .family = 0x19, .model = 1, .x21a = BIT(2)}, 0},
-	    {"Zen 2 under KVM", {.amd = true, .nested = true, .family = 0x17, .model = 0x31}, 0},
-	    {"Intel", {.family = 0x17, .model = 0x31}, 0},
-	};
+/*
+ * Bits that AMD's revision guides and bulletins want set in MSRs 0xc0011020 (LS), ..28 (FP), ..29
+ * (DE), ..2e (BP) and ..e3 (DE2), and cleared in INT_PENDING, where all are set before. Nothing
+ * else is touched there.
+ */
+static const struct {
+	const char *name;
+	struct spec_facts f;
+	u64 ls, fp, de, bp, de2, c1e;
+} fix_cases[] = {
+    {"Phenom", {.amd = true, .family = 0x10, .model = 4}, 0, 0, 3, 0, 0, BIT(28) | BIT(27)},
+    {"family 11h, whose LFENCE waits", {.amd = true, .family = 0x11}},
+    {"Llano", {.amd = true, .family = 0x12, .model = 1}, 0, 0, BIT(31) | 3},
+    {"Piledriver", {.amd = true, .family = 0x15, .model = 2}, 0, 0, BIT(1)},
+    {"Jaguar", {.amd = true, .family = 0x16}, BIT(15), 0, BIT(1)},
+    {"a later one", {.amd = true, .family = 0x16, .model = 0x30}, 0, 0, BIT(1)},
+    {"Jaguar under KVM", {.amd = true, .nested = true, .family = 0x16}},
+    {"Zen 1", {.amd = true, .family = 0x17, .model = 1}, 0, BIT(9), BIT(1)},
+    {"Zen+", {.amd = true, .family = 0x17, .model = 8}, 0, BIT(9), BIT(1)},
+    {"Dali", {.amd = true, .family = 0x17, .model = 0x20}, 0, BIT(9), BIT(1)},
+    {"Zen 2, server", {.amd = true, .family = 0x17, .model = 0x31}, 0, 0, 0x202, BIT(33), 2},
+    {"Zen 2, notebook", {.amd = true, .family = 0x17, .model = 0x60}, 0, 0, 0x202, BIT(33), 2},
+    {"Zen 2, Mendocino", {.amd = true, .family = 0x17, .model = 0xa0}, 0, 0, 0x202, BIT(33), 2},
+    {"Zen 2 under KVM", {.amd = true, .nested = true, .family = 0x17, .model = 0x31}},
+    {"Zen 3", {.amd = true, .family = 0x19, .model = 1, .x21a = BIT(2)}},
+    {"Zen 4", {.amd = true, .family = 0x19, .model = 0x11, .x21a = BIT(8) | BIT(2)}, .bp = BIT(5)},
+    {"Zen 4 under KVM",
+     {.amd = true, .nested = true, .family = 0x19, .model = 0x11, .x21a = BIT(8) | BIT(2)}},
+    {"Zen 5", {.amd = true, .family = 0x1a, .model = 2, .x21a = BIT(8) | BIT(2)}},
+    {"Intel", {.family = 0x17, .model = 0x31}},
+};
 
-	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+static void test_fixes(void)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(fix_cases); i++) {
+		const char *name = fix_cases[i].name;
 		struct spec_plan p, off;
 
-		spec_choose(&cases[i].f, SPEC_MODE_AUTO, &p);
-		spec_choose(&cases[i].f, SPEC_MODE_OFF, &off);
-		CHECK(p.de_cfg == cases[i].want && off.de_cfg == cases[i].want,
-		      "%s: bits of DE_CFG: %lx", cases[i].name, cases[i].want);
-		CHECK(p.no_c1e == !i && off.no_c1e == !i, "%s: C1E is %s", cases[i].name,
-		      i ? "not its erratum" : "switched off");
+		hw = fix_cases[i].f;
+		here = (struct cpu){0};
+		memset(amd_cfg, 0, sizeof(amd_cfg));
+		ssbd = 0;
+		int_pending = ~0ull;
+		spec_choose(&hw, SPEC_MODE_AUTO, &p);
+		spec_choose(&hw, SPEC_MODE_OFF, &off);
+		spec_init();
+		CHECK(!spec_init_cpu() && p.fixes == off.fixes, "%s: whatever spec= says", name);
+		CHECK(amd_cfg[0x29] == fix_cases[i].de && amd_cfg[0xe3] == fix_cases[i].de2,
+		      "%s: DE_CFG is %lx, its second %lx", name, amd_cfg[0x29], amd_cfg[0xe3]);
+		CHECK(amd_cfg[0x28] == fix_cases[i].fp && amd_cfg[0x2e] == fix_cases[i].bp,
+		      "%s: FP_CFG is %lx, BP_CFG %lx", name, amd_cfg[0x28], amd_cfg[0x2e]);
+		CHECK((ssbd & BIT(15)) == fix_cases[i].ls && int_pending == ~fix_cases[i].c1e,
+		      "%s: LS_CFG is %lx, C1E is cleared of %lx", name, ssbd, ~int_pending);
 	}
-}
-
-/* A guest can hang Jaguar's first models, where a bit of LS_CFG is clear. */
-static void test_jaguar(void)
-{
-	struct spec_facts later = {.amd = true, .family = 0x16, .model = 0x30};
-	struct spec_plan p;
-
-	hw = (struct spec_facts){.amd = true, .family = 0x16};
-	here = (struct cpu){0};
-	ssbd = 0;
-	spec_init();
-	CHECK(!spec_init_cpu() && ssbd == BIT(15), "no guest can hang a Jaguar");
-	spec_choose(&later, SPEC_MODE_AUTO, &p);
-	CHECK(!p.jaguar, "later ones are left as they are");
-	later.model = 0;
-	later.nested = true;
-	spec_choose(&later, SPEC_MODE_AUTO, &p);
-	CHECK(!p.jaguar, "under another hypervisor that one sees to it");
 }
 
 /* How guests have store bypass switched off where SPEC_CTRL has no bit for it */
@@ -572,8 +591,7 @@ int main(void)
 	test_what_is_there();
 	test_shown();
 	test_nx_large();
-	test_de_cfg();
-	test_jaguar();
+	test_fixes();
 	test_ssbd();
 	test_ssbd_threads();
 	test_switch();
