@@ -56,15 +56,27 @@ static const struct {
     {0x60, 6000}, /* C7: C10 */
 };
 
-/* Intel's whose MONITOR misses stores: Dunnington, Nehalem-EX, Westmere-EX, Goldmont, Lunar Lake */
+/*
+ * Intel's whose MONITOR misses stores: Dunnington, Nehalem-EX, Westmere-EX, Goldmont, Ice Lake's
+ * servers (ICX143), Lunar Lake
+ */
 static bool misses_stores(const struct idle_facts *f)
 {
-	static const u8 models[] = {0x1d, 0x2e, 0x2f, 0x5c, 0xbd};
+	static const u8 models[] = {0x1d, 0x2e, 0x2f, 0x5c, 0x6a, 0xbd};
 
 	for (u32 i = 0; !f->amd && f->family == 6 && i < ARRAY_SIZE(models); i++)
 		if (f->model == models[i])
 			return true;
 	return false;
+}
+
+/*
+ * Westmere's threads that come and go in C3 and C6 hang the machine: AAT and BD, "Rapid Core C3/C6
+ * Transition".
+ */
+static bool may_be_deep(const struct idle_facts *f)
+{
+	return f->apic_runs && (f->amd || f->family != 6 || (f->model != 0x25 && f->model != 0x2c));
 }
 
 /* How many variants of MWAIT's state n there are. */
@@ -92,10 +104,9 @@ void idle_plan_make(const struct idle_facts *f, struct idle_plan *p)
 	if (!has_mwait(f))
 		return;
 	p->stores = !misses_stores(f);
-	p->deep = f->apic_runs;
+	p->deep = may_be_deep(f);
 	for (u32 n = C1; n < PORT_C2; n++)
-		if (n <= C1E ? count_substates(f, 1) >= n
-			     : f->apic_runs && count_substates(f, n - 1))
+		if (n <= C1E ? count_substates(f, 1) >= n : p->deep && count_substates(f, n - 1))
 			add_state(&p->table, n, usual[n].hint, usual[n].pays);
 }
 
@@ -108,7 +119,7 @@ static u32 state_of_hint(const struct idle_facts *f, u32 hint)
 		return 0;
 	if (n == 1)
 		return sub ? C1E : C1;
-	return f->apic_runs ? n + 1 : 0;
+	return may_be_deep(f) ? n + 1 : 0;
 }
 
 /*

@@ -172,6 +172,12 @@ static void test_plan(void)
 	     C(0) | C(1) | C(2) | C(4) | C(6) | C(8),
 	     true},
 	    {"Goldmont", {false, 6, 0x5c, true, 3, 0x11142120, true}, 0x1ff, false},
+	    {"Ice Lake, server", {false, 6, 0x6a, true, 3, 0x20, true}, C(0) | C(1) | C(2), false},
+	    {"Westmere", {false, 6, 0x2c, true, 3, 0x1120, true}, C(0) | C(1) | C(2), true},
+	    {"Westmere, notebook",
+	     {false, 6, 0x25, true, 3, 0x1120, true},
+	     C(0) | C(1) | C(2),
+	     true},
 	    {"Lunar Lake", {false, 6, 0xbd, true, 3, 0x20, true}, C(0) | C(1) | C(2), false},
 	    {"a model of AMD's with Goldmont's number",
 	     {true, 0x17, 0x5c, true, 3, 0x11, true},
@@ -298,6 +304,7 @@ static void test_learning(void)
 
 static const struct idle_facts skylake = {false, 6, 0x5e, true, 3, 0x142120, true, 0},
 			       zen = {true, 0x17, 1, true, 3, 0x11, true, 0x413},
+			       westmere = {false, 6, 0x2c, true, 3, 0x1120, true, 0},
 			       shanghai = {true, 0x10, 4, true, 3, 0x11, true, 0x413};
 
 #define HALT(type)                                                                                 \
@@ -368,6 +375,11 @@ static void test_cst(void)
 	     {READ(2, 0x414, 75), READ(3, 0x415, 75)},
 	     1,
 	     C(0) | C(1) | C(9)},
+	    {"C3 that may hang the machine",
+	     &westmere,
+	     {HINT(1, 0, 3), HINT(3, 0x10, 20), HINT(3, 0x20, 200)},
+	     1,
+	     C(0) | C(1)},
 	    {"nothing known", &zen, {{3, 2, 0x414, 1}, {~0u, ~0u, ~0u, ~0u}}, 0, 0},
 	};
 	struct idle_table now_is, was = {.states = 0x55};
