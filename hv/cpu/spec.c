@@ -386,25 +386,25 @@ void spec_set(u64 ctrl)
 	wrmsr(MSR_SPEC_CTRL, c->spec_ctrl = ctrl);
 }
 
-void spec_leave_nested(u64 owner)
+void spec_leave_nested(u64 trainer)
 {
 	if (!spec.nested)
 		return;
 	wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
-	this_cpu()->spec_trained = owner;
+	this_cpu()->spec_trained = trainer;
 }
 
-void spec_switch(u64 owner)
+void spec_switch(u64 trainer, u64 owner)
 {
 	struct cpu *c = this_cpu();
 
-	if (spec.ibpb && c->spec_trained && c->spec_trained != owner) {
+	if (spec.ibpb && c->spec_trained && c->spec_trained != trainer) {
 		wrmsr(MSR_PRED_CMD, PRED_CMD_IBPB);
 		c->spec_trained = 0;
 	}
 	if (spec.l1d && owner && c->spec_data != owner)
 		wrmsr(MSR_FLUSH_CMD, FLUSH_CMD_L1D);
-	if (owner) /* dom0 trains nothing to anybody's harm */
-		c->spec_trained = owner;
+	if (trainer) /* dom0 trains nothing to anybody's harm */
+		c->spec_trained = trainer;
 	c->spec_data = owner;
 }

@@ -50,7 +50,7 @@ struct spec_facts {
 struct spec_plan {
 	u8 each;     /* SPEC_x */
 	u64 host;    /* bits of SPEC_CTRL that are always set */
-	bool ibpb;   /* before another VM's vCPU, or dom0's, runs where a guest has run */
+	bool ibpb;   /* before another vCPU, or dom0's, runs where a guest has run */
 	bool nested; /* likewise before a guest that trusts in IBRS runs where its guest has run */
 	bool l1d;    /* empty the L1 data cache where a guest comes after others */
 	bool auto_ibrs;	  /* EFER.AIBRSE */
@@ -96,9 +96,14 @@ void spec_set(u64 ctrl);
 /* The same of VIRT_SPEC_CTRL's SSBD. */
 void spec_set_ssbd(bool on);
 /*
- * A guest that has IBRS, of this owner, follows its own guest, which came here by spec_switch() or
- * not: to the CPU the two are one.
+ * A guest that has IBRS follows its own guest, which came here by spec_switch() or not: to the CPU
+ * the two are one.
  */
-void spec_leave_nested(u64 owner);
-/* A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. */
-void spec_switch(u64 owner);
+void spec_leave_nested(u64 trainer);
+/*
+ * A vCPU of this VM comes to this CPU; owner: a number of its own for each VM, 0 is dom0. Of whom
+ * the branches are that the CPU remembers from now on `trainer` says; dom0's are nobody's, 0. It is
+ * the vCPU's as long as it stays here: while it was elsewhere its kernel has had other CPUs forget
+ * the last program's, but not this one.
+ */
+void spec_switch(u64 trainer, u64 owner);

@@ -76,8 +76,18 @@ void drs_to_hw(const struct vcpu *v)
 static u64 trainer_of(const struct vcpu *v)
 {
 	if (spec.nested && v->guest_mode && v->rights.spec_ctrl & SPEC_CTRL_IBRS)
-		return BIT(63) | v->number;
-	return v->vm->owner;
+		return BIT(63) | v->trainer;
+	return v->trainer;
+}
+
+/* Back on a CPU it is another: spec_switch(). dom0's vCPUs stay 0. */
+static void begin_training(struct vcpu *v, const struct cpu *c)
+{
+	static u64 last;
+
+	if (v->vm->is_dom0 || (v->trainer && v->trainer % MAX_CPUS == c->index))
+		return;
+	v->trainer = __atomic_add_fetch(&last, MAX_CPUS, __ATOMIC_RELAXED) + c->index;
 }
 
 static __noinline void put_loaded(struct vcpu *v, struct cpu *c)
@@ -126,8 +136,10 @@ void vcpu_load(struct vcpu *v)
 		spec_set(v->spec_ctrl);
 	if (unlikely(v->ssbd != c->ssbd))
 		spec_set_ssbd(v->ssbd);
-	if (unlikely(spec.ibpb || spec.l1d))
-		spec_switch(trainer_of(v));
+	if (unlikely(spec.ibpb || spec.l1d)) {
+		begin_training(v, c);
+		spec_switch(trainer_of(v), v->vm->owner);
+	}
 	hvm->load(v);
 	c->loaded = v;
 	c->switches++;

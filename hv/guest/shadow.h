@@ -52,7 +52,7 @@ void shadow_destroy(struct vcpu *v);
 static inline void shadow_end_guest_mode(struct vcpu *v)
 {
 	if (v->guest_mode && v->rights.spec_ctrl & SPEC_CTRL_IBRS)
-		spec_leave_nested(v->vm->owner);
+		spec_leave_nested(v->trainer);
 	v->guest_mode = v->nested_paging = false;
 	v->nested_tsc = 0;
 }

@@ -125,7 +125,8 @@ struct vcpu {
 	/* Lazily switched state; in the hardware while cpu->loaded == this */
 	u8 *xsave; /* XSAVE_BYTES, 64-byte aligned, pool page */
 	u64 xcr0;
-	u64 dr[4]; /* DR0..3; DR6 and DR7 live in the back end, or in debug */
+	u64 dr[4];   /* DR0..3; DR6 and DR7 live in the back end, or in debug */
+	u64 trainer; /* a new one, with the CPU's index, on each CPU that it comes to; spec.h */
 
 	/* debug.h */
 	struct {
@@ -148,12 +149,12 @@ struct vcpu {
 		bool tsc_aux, xss, pred_cmd, flush_cmd, virt_ssbd, arch_cap, svm, vmx;
 	} rights;
 	bool ssbd;			/* in VIRT_SPEC_CTRL */
+	bool osxsave;			/* CR4.OSXSAVE, which no vCPU changes without an exit */
 	bool guest_mode, nested_paging; /* struct nested_ops */
 	struct shadow *shadow;		/* shadow.h; NULL: it can have no guests */
 	u64 nested_tsc;			/* what the nested guest's TSC is off by besides */
 	u64 feature_control;		/* with rights.vmx */
 	u64 fixed_cr0, fixed_cr4;	/* bits that it must not clear */
-	bool osxsave;			/* CR4.OSXSAVE, which no vCPU changes without an exit */
 	u64 mtrr_fixed[11], mtrr_var[16];
 	struct mce mce;
 	struct pmu pmu;

@@ -39,11 +39,12 @@ void spec_set(u64 ctrl)
 {
 }
 
-static u64 trainer;
+static u64 trainer, whose;
 
-void spec_switch(u64 owner)
+void spec_switch(u64 by, u64 owner)
 {
-	trainer = owner;
+	trainer = by;
+	whose = owner;
 }
 
 /* Where the upper halves of ZMM are. */
@@ -231,33 +232,63 @@ static void test_ssbd(void)
 	vcpu_put(&first);
 }
 
+static u64 load_trainer(struct vcpu *v)
+{
+	vcpu_load(v);
+	CHECK(whose == vm.owner, "what may be cached is the VM's");
+	return trainer;
+}
+
 static void test_training(void)
 {
-	const u64 nested = BIT(63) | 5;
+	u64 one, other, back;
+
+	reset();
+	spec.ibpb = true;
+	vm.owner = 7;
+	one = load_trainer(&first);
+	other = load_trainer(&second);
+	CHECK(one && other && one != other, "each vCPU trains a CPU for itself");
+	CHECK(load_trainer(&first) == one, "which goes on while it stays there");
+	load_trainer(&second);
+	vcpu_put(&second);
+	this_cpu()->index = 1;
+	load_trainer(&first);
+	vcpu_put(&first);
+	this_cpu()->index = 0;
+	back = load_trainer(&first);
+	CHECK(back && back != one && back != other, "not when it has been on another meanwhile");
+	vm.is_dom0 = true;
+	reset();
+	CHECK(!load_trainer(&first), "dom0 trains nothing");
+	vm.is_dom0 = false;
+	spec = (struct spec_plan){0};
+}
+
+static void test_nested_training(void)
+{
+	u64 own, nested;
 
 	reset();
 	spec.ibpb = spec.nested = true;
-	vm.owner = 7;
-	first.number = 5;
 	first.rights.spec_ctrl = SPEC_CTRL_IBRS;
-	vcpu_load(&first);
-	CHECK(trainer == 7, "all vCPUs of a VM train a CPU for one another,");
+	own = load_trainer(&first);
 	first.guest_mode = true;
 	vcpu_put(&first);
-	CHECK(this_cpu()->spec_trained == nested, "but not one that has left as a nested guest");
-	vcpu_load(&second);
-	CHECK(trainer == 7, "whom the next of its VM does not follow");
-	vcpu_load(&first);
-	CHECK(trainer == nested, "nor does it follow that");
+	nested = this_cpu()->spec_trained;
+	CHECK(nested == (BIT(63) | own), "who leaves as a nested guest is another,");
+	CHECK(load_trainer(&second) != nested, "whom the next of its VM does not follow");
+	CHECK(load_trainer(&first) == nested, "nor does it follow that");
 	first.rights.spec_ctrl = 0;
 	vcpu_put(&first);
-	CHECK(this_cpu()->spec_trained == 7, "where its host has IBRS");
+	CHECK(this_cpu()->spec_trained == own, "where its host has IBRS");
 	spec = (struct spec_plan){0};
 }
 
 int main(void)
 {
 	test_training();
+	test_nested_training();
 	test_switch();
 	test_ssbd();
 	test_zmm();

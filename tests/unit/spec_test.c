@@ -75,6 +75,7 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 static bool has_no_ls_cfg;
 static u64 amd_cfg[0x100]; /* MSRs 0xc0011000 and behind */
 static u64 int_pending;
+static u32 commands[2]; /* to PRED_CMD and FLUSH_CMD */
 
 static u64 *kept_msr(u32 msr)
 {
@@ -116,6 +117,8 @@ static int fake_wrmsr(u32 msr, u64 val)
 {
 	if (msr == MSR_SPEC_CTRL && val & SPEC_CTRL_BHI_DIS_S && !(hw.l72d & CPUID_72D_BHI_CTRL))
 		return -EIO;
+	commands[0] += msr == MSR_PRED_CMD && val == PRED_CMD_IBPB;
+	commands[1] += msr == MSR_FLUSH_CMD && val == FLUSH_CMD_L1D;
 	if (has_msr(msr) && kept_msr(msr))
 		*kept_msr(msr) = val;
 	if (msr == MSR_EFER && val & EFER_AIBRSE && !(hw.x21a & X21A_AUTO_IBRS))
@@ -501,15 +504,39 @@ static void test_switch(void)
 {
 	here = (struct cpu){0};
 	spec = (struct spec_plan){0};
-	spec_switch(1);
+	spec_switch(1, 1);
 	spec_set(0);
-	spec_switch(0);
-	spec_switch(2);
+	spec_switch(0, 0);
+	spec_switch(2, 2);
 	spec_leave_nested(2);
 	CHECK(!faults, "a CPU that has none of the MSRs: none is written");
 	here.spec_ctrl = 5;
 	spec_set(5);
 	CHECK(PANICS(spec_set(4)), "SPEC_CTRL is not written where it is not");
+}
+
+static bool forgets(u64 trainer, u64 owner, u32 branches, u32 data)
+{
+	commands[0] = commands[1] = 0;
+	spec_switch(trainer, owner);
+	return commands[0] == branches && commands[1] == data;
+}
+
+/* Two vCPUs of VM 1, one of VM 2, and dom0, on a CPU that forgets branches, and data */
+static void test_forgetting(void)
+{
+	here = (struct cpu){0};
+	hw = (struct spec_facts){.family = 6, .l7d = INTEL_NEW};
+	spec = (struct spec_plan){.ibpb = true, .l1d = true};
+	CHECK(forgets(5, 1, 0, 1), "the first guest follows no other's branches");
+	CHECK(forgets(5, 1, 0, 0), "nor itself");
+	CHECK(forgets(6, 1, 1, 0), "but another of its VM does, whose data it may see");
+	CHECK(forgets(0, 0, 1, 0), "as does dom0,");
+	CHECK(forgets(6, 1, 0, 1), "whose data, not branches, may be there");
+	CHECK(forgets(7, 2, 1, 1), "and another VM's vCPU");
+	CHECK(forgets(8, 2, 1, 0), "one that comes back is another: its programs have changed");
+	CHECK(!faults, "by what the CPU has");
+	spec = (struct spec_plan){0};
 }
 
 /* ---- another CPU, which has refused its microcode ---- */
@@ -595,6 +622,7 @@ int main(void)
 	test_ssbd();
 	test_ssbd_threads();
 	test_switch();
+	test_forgetting();
 	test_refused_microcode();
 	return test_end();
 }
