@@ -5,6 +5,7 @@
  */
 #include "hv/vmx/caps.h"
 #include "hv/guest/hvm.h"
+#include "hv/lib/string.h"
 #include "hv/vmx/vmcs.h"
 
 struct vmx_controls vmx_ctl;
@@ -66,6 +67,24 @@ static const struct wanted {
     {W_PROC2, PROC2_BUS_LOCK, "bus-lock"},
     {W_PROC2, PROC2_NOTIFY, "notify"},
 };
+
+bool vmx_is_broken(u32 signature, const char *name)
+{
+	static const struct {
+		u16 core; /* signature / 16 of family 6 */
+		const char *name;
+	} broken[] = {
+	    {0x406d, "ept-ad"}, /* AVR41: flags may not be set */
+	    /* AAT100, BC86: an exit may switch counters off that the host has on */
+	    {0x2065, "perf-ctrl"},
+	    {0x206c, "perf-ctrl"},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(broken); i++)
+		if (signature >> 4 == broken[i].core && !strcmp(name, broken[i].name))
+			return true;
+	return false;
+}
 
 static void choose_flushes(const struct vmx_msrs *m, struct vmx_controls *c)
 {

@@ -45,6 +45,9 @@ struct vmx_controls {
 const char *vmx_choose_controls(const struct vmx_msrs *m, bool (*masked)(const char *name),
 				struct vmx_controls *out);
 
+/* Is that not to be used on a CPU of Intel's with this signature (leaf 1 EAX)? By its erratum. */
+bool vmx_is_broken(u32 signature, const char *name);
+
 /*
  * Secondary controls, those of vmx_ctl for instructions as a guest with these, INSN_x, is to have
  * them.

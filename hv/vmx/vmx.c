@@ -64,6 +64,11 @@ static void tell_caps(struct hvm_caps *caps)
 		caps->flags |= HVM_CAP_NO_INVPCID;
 }
 
+static bool is_left_out(const char *name)
+{
+	return cap_masked(name) || vmx_is_broken(cpuid_read(1, 0).a, name);
+}
+
 const char *vmx_probe(struct hvm_caps *caps)
 {
 	const char *why;
@@ -77,7 +82,7 @@ const char *vmx_probe(struct hvm_caps *caps)
 		return "VT-x is switched off and locked; enable Intel Virtualization Technology in "
 		       "the firmware set-up";
 	read_msrs(&msrs);
-	why = vmx_choose_controls(&msrs, cap_masked, &vmx_ctl);
+	why = vmx_choose_controls(&msrs, is_left_out, &vmx_ctl);
 	if (why)
 		return why;
 	vmx_quirk_controls(&vmx_ctl);

@@ -441,8 +441,48 @@ static void test_refusals(void)
 	refused(m, "EPT", "all capability MSRs zero");
 }
 
+/* ---- errata ---- */
+
+static u32 signature;
+
+static bool masked_or_broken(const char *name)
+{
+	return vmx_is_broken(signature, name);
+}
+
+static void test_errata(void)
+{
+	static const struct {
+		const char *name;
+		u32 signature;
+		bool ad, perf;
+	} cases[] = {
+	    {"Haswell", 0x306c3, true, true},
+	    {"Avoton", 0x406d8, false, true},
+	    {"Bay Trail", 0x30678, true, true},
+	    {"Westmere", 0x20655, true, false},
+	    {"Westmere, two sockets", 0x206c2, true, false},
+	    {"Westmere-EX", 0x206f2, true, true},
+	};
+	struct vmx_controls c;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vmx_msrs m = models[SKYLAKE].m;
+
+		m.exit |= (u64)EXIT_LOAD_PERF << 32;
+		m.entry |= (u64)ENTRY_LOAD_PERF << 32;
+		signature = cases[i].signature;
+		CHECK(!vmx_choose_controls(&m, masked_or_broken, &c) && c.ept_ad == cases[i].ad,
+		      "%s: EPT's accessed and dirty flags", cases[i].name);
+		CHECK(!(c.exit & EXIT_LOAD_PERF) == !cases[i].perf &&
+			  !(c.entry & ENTRY_LOAD_PERF) == !cases[i].perf,
+		      "%s: exits and entries that switch counters", cases[i].name);
+	}
+}
+
 int main(void)
 {
+	test_errata();
 	test_models();
 	test_words();
 	test_insns();
