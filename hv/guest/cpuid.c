@@ -4,6 +4,7 @@
 #include "hv/cpu/alike.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/spec.h"
+#include "hv/cpu/ucode.h"
 #include "hv/guest/quirks.h"
 #include "hv/guest/rights.h"
 #include "hv/guest/vm.h"
@@ -40,6 +41,53 @@ static void hide_speculation(struct corbel_cpuid *e)
 	}
 }
 
+/* What goes wrong on this CPU, so that nobody is to use it; set once. */
+static u32 broken_1c, broken_7b, broken_d1a;
+
+/*
+ * Microcode that mends it, by leaf 1 EAX: of Zen 1 and 2 erratum 1386, of Zen 5 AMD-SB-7055. Others
+ * of these have none.
+ */
+static bool is_mended(u32 signature)
+{
+	static const struct {
+		u32 signature, revision;
+	} good[] = {
+	    {0x00800f12, 0x0800126e}, {0x00830f10, 0x08301052}, {0x00b00f21, 0x0b00215a},
+	    {0x00b00f81, 0x0b008121}, {0x00b10f10, 0x0b101054}, {0x00b20f40, 0x0b204037},
+	    {0x00b40f40, 0x0b404035}, {0x00b40f41, 0x0b404108}, {0x00b60f00, 0x0b600037},
+	    {0x00b60f80, 0x0b608038}, {0x00b70f00, 0x0b700037},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(good); i++)
+		if (signature == good[i].signature)
+			return ucode_revision() >= good[i].revision;
+	return false;
+}
+
+static bool is_zen5(u32 model)
+{
+	return model <= 0x2f || (model >= 0x40 && model <= 0x4f) ||
+	       (model >= 0x60 && model <= 0x7f);
+}
+
+static void find_broken(void)
+{
+	u32 sig = cpuid_read(1, 0).a, family = 0xf + FIELD_GET(GENMASK(27, 20), sig);
+
+	broken_1c = broken_7b = broken_d1a = 0;
+	if (!cpuid_is_amd(cpuid_read(0, 0).b) || is_mended(sig))
+		return;
+	if (family == 0x15 || family == 0x16) /* always the same after a sleep */
+		broken_1c = CPUID_1C_RDRAND;
+	if (family == 0x17) /* does not save all of XMM; XSAVEC is as good */
+		broken_d1a = CPUID_D1A_XSAVES;
+	/* too often 0, and says that it is random */
+	if (family == 0x1a &&
+	    is_zen5(FIELD_GET(GENMASK(7, 4), sig) | FIELD_GET(GENMASK(19, 16), sig) << 4))
+		broken_7b = CPUID_7B_RDSEED;
+}
+
 static void apply_masks(struct corbel_cpuid *e, bool dom0)
 {
 	u32 *reg[4] = {&e->eax, &e->ebx, &e->ecx, &e->edx};
@@ -54,14 +102,18 @@ static void apply_masks(struct corbel_cpuid *e, bool dom0)
 	}
 	if (leaf7 || e->function == 0x80000008)
 		hide_speculation(e);
-	if (e->function == 1 && !xcr0_host)
-		e->ecx &= ~CPUID_1C_XSAVE;
+	if (e->function == 1)
+		e->ecx &= ~(broken_1c | (xcr0_host ? 0 : CPUID_1C_XSAVE));
+	if (leaf7)
+		e->ebx &= ~broken_7b;
 	if (leaf7 && (hvm_caps.flags & HVM_CAP_NO_INVPCID))
 		e->ebx &= ~CPUID_7B_INVPCID;
 	if (leaf7 && !has_rdtscp) /* TSC_AUX, which RDPID reads, is not switched then */
 		e->ecx &= ~CPUID_7C_RDPID;
 	if (e->function == 0x80000001 && !has_rdtscp)
 		e->edx &= ~CPUID_X1D_RDTSCP;
+	if (e->function == 0xd && e->index == 1)
+		e->eax &= ~broken_d1a;
 	if (e->function == 0xd && e->index == 1 && (hvm_caps.flags & HVM_CAP_NO_XSAVES))
 		e->eax &= ~(CPUID_D1A_XSAVEC | CPUID_D1A_XSAVES);
 }
@@ -110,9 +162,10 @@ bool has_rdtscp, has_xsaves, leaks_x87;
 
 void policy_init(void)
 {
+	find_broken();
 	has_rdtscp =
 	    cpuid_read(0x80000001, 0).d & CPUID_X1D_RDTSCP && !(hvm_caps.flags & HVM_CAP_NO_RDTSCP);
-	has_xsaves = xcr0_host && cpuid_read(0xd, 1).a & CPUID_D1A_XSAVES &&
+	has_xsaves = xcr0_host && cpuid_read(0xd, 1).a & ~broken_d1a & CPUID_D1A_XSAVES &&
 		     !(hvm_caps.flags & HVM_CAP_NO_XSAVES);
 	leaks_x87 = cpuid_is_amd(cpuid_read(0, 0).b) &&
 		    !(cpuid_read(0x80000008, 0).b & CPUID_X8B_XSAVEERPTR);

@@ -28,6 +28,7 @@ static int fake_wrmsr(u32 msr, u64 val)
 	return 0;
 }
 
+#include "hv/cpu/ucode.h"
 #include "hv/lib/asm.h"
 #define rdmsr_safe fake_rdmsr
 #define wrmsr_safe fake_wrmsr
@@ -45,6 +46,7 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 }
 
 /* ---- a CPU with all bits of the feature words set ---- */
+static u32 signature = ~0u;
 static u32 leaf_max, extended_max, vendor, hidden_8b, node_ids;
 static u32 address_bits = 0x3034; /* of linear and physical addresses */
 
@@ -55,6 +57,9 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	case 0:
 		*a = leaf_max;
 		*b = vendor;
+		break;
+	case 1:
+		*a = signature;
 		break;
 	case 0x80000008:
 		*a = address_bits;
@@ -79,6 +84,13 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	default:
 		break;
 	}
+}
+
+static u32 revision;
+
+u32 ucode_revision(void)
+{
+	return revision;
 }
 
 static u32 own_leaf; /* of performance counters */
@@ -487,6 +499,56 @@ static bool shows(u32 leaf, u32 sub, u32 reg, u32 bits)
 	return false;
 }
 
+/* Instructions that go wrong, to dom0 and to guests */
+static void test_broken(void)
+{
+	static const struct {
+		const char *name;
+		u32 vendor, signature, revision;
+		bool rdrand, xsaves, rdseed;
+	} cpu[] = {
+	    {"Skylake", 0x756e6547, 0x506e3, 0, true, true, true},
+	    {"Piledriver", 0x68747541, 0x600f20, 0x6000852, false, true, true},
+	    {"Jaguar", 0x68747541, 0x700f01, 0, false, true, true},
+	    {"Zen 1", 0x68747541, 0x800f11, 0x8001138, true, false, true},
+	    {"Zen 1, stepping 2, old", 0x68747541, 0x800f12, 0x800126d, true, false, true},
+	    {"Zen 1, stepping 2", 0x68747541, 0x800f12, 0x800126e, true, true, true},
+	    {"Zen 2, old", 0x68747541, 0x830f10, 0x8301051, true, false, true},
+	    {"Zen 2", 0x68747541, 0x830f10, 0x8301055, true, true, true},
+	    {"Zen 2, notebook", 0x68747541, 0x860f01, 0xffffffff, true, false, true},
+	    {"Dhyana", 0x6f677948, 0x900f02, 0, true, true, true},
+	    {"Zen 4", 0x68747541, 0xa10f11, 0, true, true, true},
+	    {"Zen 5, old", 0x68747541, 0xb00f21, 0xb002159, true, true, false},
+	    {"Zen 5", 0x68747541, 0xb00f21, 0xb00215a, true, true, true},
+	    {"Zen 5, desktop", 0x68747541, 0xb40f40, 0, true, true, false},
+	    {"Zen 6", 0x68747541, 0xb50f00, 0, true, true, true},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cpu); i++) {
+		bool good = true;
+
+		vendor = cpu[i].vendor;
+		signature = cpu[i].signature;
+		revision = cpu[i].revision;
+		make_cpu(0);
+		for (u32 guest = 0; guest < 2; guest++) {
+			if (guest)
+				to_guest();
+			else
+				to_dom0();
+			good &= shows(1, 0, ECX, CPUID_1C_RDRAND) == cpu[i].rdrand &&
+				shows(0xd, 1, EAX, CPUID_D1A_XSAVES) == cpu[i].xsaves &&
+				shows(0xd, 1, EAX, CPUID_D1A_XSAVEC) &&
+				shows(7, 0, EBX, CPUID_7B_RDSEED) == cpu[i].rdseed &&
+				has_xsaves == cpu[i].xsaves;
+		}
+		CHECK(good, "%s: RDRAND, XSAVES and RDSEED are shown where they are right",
+		      cpu[i].name);
+	}
+	vendor = 0;
+	signature = ~0u;
+}
+
 static u32 width(void)
 {
 	for (u32 i = 0; i < count; i++)
@@ -830,6 +892,7 @@ int main(void)
 {
 	test_promises();
 	test_x87_leak();
+	test_broken();
 	test_caches();
 	test_absent();
 	test_insns();
