@@ -35,10 +35,12 @@ WARN     := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wno-
 HV_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-strict-aliasing -fcf-protection=none -fno-asynchronous-unwind-tables \
 	-DCORBEL_VERSION='"$(VERSION)"' $(CHECKS) -I.
+# Of gcc's alone; hv/lib/thunk.asm
+THUNKS := -mindirect-branch=thunk-extern -mindirect-branch-register
 
 $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)
-	$(CC) $(HV_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(HV_CFLAGS) $(THUNKS) -MMD -MP -c -o $@ $<
 
 # Structure offsets for assembly come from the compiler: hv/guest/offsets.c emits lines "->NAME value".
 $(BUILD)/offsets.inc: hv/guest/offsets.c $(BUILD)/.flags Makefile
@@ -52,7 +54,7 @@ $(BUILD)/%.asm.o: %.asm boot/early.inc hv/guest/guest_regs.inc $(BUILD)/offsets.
 
 $(BUILD)/.flags: FORCE
 	@mkdir -p $(BUILD)
-	@echo '$(CC) $(HV_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HV_CFLAGS)' > $@
+	@echo '$(CC) $(HV_CFLAGS) $(THUNKS)' | cmp -s - $@ || echo '$(CC) $(HV_CFLAGS) $(THUNKS)' > $@
 
 HV_OBJ := $(filter-out $(BUILD)/hv/guest/offsets.o,$(HV_OBJ))
 

@@ -113,5 +113,6 @@ trampoline_high:
 	mov rsp, [rcx + args.stack - args]
 	mov cr3, rax			; the page is out of sight from here on
 	xor ebp, ebp
-	call rdx
+	extern __x86_indirect_thunk_rdx
+	call __x86_indirect_thunk_rdx
 	ud2

@@ -111,5 +111,6 @@ global cpu_call_on_stack
 cpu_call_on_stack:
 	mov rsp, rsi
 	xor ebp, ebp
-	call rdi
+	extern __x86_indirect_thunk_rdi
+	call __x86_indirect_thunk_rdi
 	ud2
