@@ -14,6 +14,14 @@
 #define MSR_CSTATE_BASE 0xc0010073
 #define CSTATE_PORTS	8
 #define FAMILY_ZEN	0x17
+#define FAMILY_HYGON	0x18
+/*
+ * AMD's erratum 1474: a core of Zen 1 or 2 that has been on for 1044 days does not come back from
+ * C6. Three bits allow that.
+ */
+#define MSR_CSTATE_CFG 0xc0010296
+#define CSTATE_CFG_C6  (BIT(6) | BIT(14) | BIT(22))
+#define C6_NS	       (1000ull * 24 * 3600 * 1000000000)
 /* States, see CORBEL_IDLE_NAMES */
 #define C1	1
 #define C1E	2
@@ -28,6 +36,7 @@
 #define TYPICAL_MAX 8000
 
 struct idle_plan idle = {.table.states = BIT(0)};
+static u64 last_c6 = ~0ull; /* when the TSC is beyond that there is to be none; set once */
 
 /* For CPUs that dom0 has no vCPU on, what it has said of the first. `count` comes last, and once.
  */
@@ -225,6 +234,8 @@ void idle_init(bool misses)
 	read_facts(&f);
 	idle_plan_make(&f, &idle);
 	idle.stores &= !misses;
+	if (f.amd && (f.family == FAMILY_ZEN || f.family == FAMILY_HYGON))
+		last_c6 = ns_to_tsc(C6_NS);
 	if (idle.table.states == BIT(0))
 		log_info("idle: HLT");
 	else
@@ -313,6 +324,17 @@ static void note_why(struct cpu *c, u32 state, u64 us)
 			 port ? "a port of _CST" : "MWAIT", port ? "deep-idle" : "mwait");
 }
 
+static __noinline void leave_out_c6(struct cpu *c)
+{
+	u64 val;
+
+	c->idle.no_c6 = true;
+	if (!rdmsr_safe(MSR_CSTATE_CFG, &val))
+		wrmsr_safe(MSR_CSTATE_CFG, val & ~CSTATE_CFG_C6);
+	if (!c->index)
+		log_info("idle: no C6 any more, which cores may not leave after 1044 days");
+}
+
 /* The state for a sleep that begins now. */
 static u32 choose_now(const struct cpu *c, const struct idle_table *t, u64 now)
 {
@@ -334,6 +356,8 @@ void idle_sleep(struct cpu *c)
 	BUG_ON(c != this_cpu());
 	if (unlikely(others && !c->idle.asked))
 		take_here(c, for_others.cst, others);
+	if (unlikely(began > last_c6) && !c->idle.no_c6)
+		leave_out_c6(c);
 	t = table_of(c);
 	state = choose_now(c, t, began);
 	if (READ_ONCE(c->resched))

@@ -79,10 +79,11 @@ struct cpu {
 	/* hv/cpu/idle.c */
 	struct {
 		u64 ticks[CORBEL_IDLE_STATES], times[CORBEL_IDLE_STATES]; /* slept in each state */
-		u64 by_store;		 /* sleeps that no interrupt has ended */
-		u32 typical;		 /* us that one lasts */
-		u32 at_once;		 /* so many in a row have ended for nothing */
-		bool asked;		 /* dom0 was, or has said what holds for all */
+		u64 by_store; /* sleeps that no interrupt has ended */
+		u32 typical;  /* us that one lasts */
+		u32 at_once;  /* so many in a row have ended for nothing */
+		bool asked;   /* dom0 was, or has said what holds for all */
+		bool no_c6;
 		struct idle_table table; /* what came of that; else CPUID's holds */
 	} idle;
 	/* hv/cpu/freq.c */

@@ -16,7 +16,9 @@
 #include "test.h"
 
 static int fake_rdmsr(u32 msr, u64 *val);
+static int fake_wrmsr(u32 msr, u64 val);
 #define rdmsr_safe fake_rdmsr
+#define wrmsr_safe fake_wrmsr
 #include "hv/cpu/idle.c"
 
 #define C(n) (1u << (n)) /* as in CORBEL_IDLE_NAMES */
@@ -44,6 +46,11 @@ struct cpu *this_cpu(void)
 u64 rdtsc(void)
 {
 	return now;
+}
+
+u64 ns_to_tsc(u64 ns)
+{
+	return ns;
 }
 
 u64 tsc_to_ns(u64 ticks)
@@ -89,8 +96,23 @@ void cpuid(u32 leaf, u32 subleaf, u32 *a, u32 *b, u32 *c, u32 *d)
 	}
 }
 
+static u64 cstate_cfg;
+static u32 cfg_writes;
+
+static int fake_wrmsr(u32 msr, u64 val)
+{
+	CHECK_QUIET(msr == 0xc0010296, "no other MSR is written");
+	cstate_cfg = val;
+	cfg_writes++;
+	return 0;
+}
+
 static int fake_rdmsr(u32 msr, u64 *val)
 {
+	if (msr == 0xc0010296) {
+		*val = cstate_cfg;
+		return 0;
+	}
 	CHECK_QUIET(msr == 0xc0010073, "no other MSR is read");
 	*val = ports;
 	return ports == ~0ull ? -1 : 0;
@@ -581,6 +603,42 @@ static void test_no_sleep(void)
 	      "MWAIT that comes back at once 64 times is given up (%u, %u)", mwaits, hlts);
 }
 
+/* Erratum 1474: Zens up to the second, and Hygon's */
+static void test_long_up(void)
+{
+	static const struct {
+		const char *name;
+		u32 vendor, leaf1a;
+		bool has;
+	} t[] = {
+	    {"Zen 1", 0x68747541, 0x800f12, true},  {"Zen 2", 0x68747541, 0x830f10, true},
+	    {"Dhyana", 0x6f677948, 0x900f02, true}, {"Zen 3", 0x68747541, 0xa00f11, false},
+	    {"Skylake", 0, 0x506e3, false},
+	};
+	const u64 day = 24 * 3600 * 1000000000ull;
+
+	for (u32 i = 0; i < ARRAY_SIZE(t); i++) {
+		make_zen();
+		last_c6 = ~0ull; /* as for whom nothing has been set */
+		vendor = t[i].vendor;
+		leaf1a = t[i].leaf1a;
+		idle_init(false);
+		cstate_cfg = ~0ull;
+		cfg_writes = 0;
+		now = 1000 * day;
+		idle_sleep(&me);
+		CHECK(!cfg_writes, "%s: C6 is left as it is for 1000 days", t[i].name);
+		now = 1000 * day + 1;
+		idle_sleep(&me);
+		CHECK(cstate_cfg == (t[i].has ? ~0x404040ull : ~0ull), "%s: then %s", t[i].name,
+		      t[i].has ? "it is left out" : "as well");
+		now = 1001 * day;
+		idle_sleep(&me);
+		CHECK(cfg_writes == t[i].has, "%s: once", t[i].name);
+	}
+	last_c6 = ~0ull;
+}
+
 int main(void)
 {
 	test_plan();
@@ -593,5 +651,6 @@ int main(void)
 	test_port_no_sleep();
 	test_sleep();
 	test_no_sleep();
+	test_long_up();
 	return test_end();
 }
