@@ -34,7 +34,7 @@ void vmx_nested_fix(struct vcpu *v)
 	const struct vmx_nested *n = vmx_nested(v);
 
 	v->fixed_cr0 = v->fixed_cr4 = 0;
-	if (n->vmxon != NOWHERE) {
+	if (n->vmxon != NOWHERE && !v->in_smm) {
 		v->fixed_cr0 = CR0_PE | CR0_NE | CR0_PG;
 		v->fixed_cr4 = CR4_VMXE;
 	}
@@ -52,6 +52,17 @@ void vmx_nested_off(struct vcpu *v)
 		vmx_nested_end(v);
 	vmx_nested_fix(v);
 	vcpu_note(v, DUE_LOOK); /* at an INIT that it has held back */
+}
+
+/* RSM goes back to what it was, unless what has been saved is no state for that any more. */
+void vmx_nested_smm(struct vcpu *v)
+{
+	struct vmx_nested *n = vmx_nested(v);
+
+	if (!v->in_smm && !(hvm->get(v, HVM_CR4) & CR4_VMXE))
+		n->vmxon = n->current = NOWHERE;
+	hvm->set(v, HVM_CR0, hvm->get(v, HVM_CR0)); /* as VMXON */
+	vmx_nested_fix(v);
 }
 
 /* ---- what instructions say ---- */

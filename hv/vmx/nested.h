@@ -88,6 +88,11 @@ void vmx_nested_reset(struct vcpu *v);
 void vmx_nested_off(struct vcpu *v);
 /* In VMX operation or not: what of CR0 and CR4 is fixed. */
 void vmx_nested_fix(struct vcpu *v);
+/*
+ * v->in_smm has changed: SMM is outside of VMX operation, which waits for its end. SDM "Default
+ * Treatment of SMI Delivery".
+ */
+void vmx_nested_smm(struct vcpu *v);
 
 /* May a region for VMXON or VMPTRLD, or an eVMCS, lie there? */
 static inline bool vmx_nested_region_valid(u64 at)

@@ -209,6 +209,8 @@ void vmx_set_map(struct vcpu *v)
 {
 	vmcs_write64(VMCS_EPTP, vmx_eptp(v)); /* the flush: by its tlb_gen */
 	vmx_current(v)->watch |= WATCH_PDPTES;
+	if (v->shadow)
+		vmx_nested_smm(v);
 }
 
 /* EFER and PAT: by controls, or both by the areas. */

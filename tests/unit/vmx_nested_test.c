@@ -115,6 +115,38 @@ static void test_insns(void)
 	end();
 }
 
+static void move_smm(bool on, u64 cr4)
+{
+	vcpu.in_smm = on;
+	if (on) /* an SMI changes the registers behind that, RSM before it */
+		vmx_set_map(&vcpu);
+	hvm->set(&vcpu, HVM_CR4, cr4);
+	if (!on)
+		vmx_set_map(&vcpu);
+}
+
+/* A guest in VMX operation, whose firmware has SMIs. */
+static void test_smm(void)
+{
+	begin_on();
+	vcpu.p2m = &guest.p2m;
+	move_smm(true, 0);
+	CHECK(!vcpu.fixed_cr4 && !vcpu.fixed_cr0 && !(vmcs[VMCS_CR0_MASK] & CR0_PG),
+	      "in SMM nothing of CR0 and CR4 is fixed");
+	move_smm(false, CR4_PAE | CR4_VMXE);
+	CHECK(vmx_nested(&vcpu)->vmxon == ON_GFN << PAGE_SHIFT &&
+		  vmx_nested(&vcpu)->current == VMCS_GFN << PAGE_SHIFT &&
+		  vcpu.fixed_cr4 == CR4_VMXE && vmcs[VMCS_CR0_MASK] & CR0_PG,
+	      "RSM goes back to VMX operation");
+	CHECK(insn(EXIT_VMCLEAR, VMCS_GFN << PAGE_SHIFT) == 0xff && !failed(),
+	      "whose instructions go on");
+	move_smm(true, 0);
+	move_smm(false, CR4_PAE);
+	CHECK(vmx_nested(&vcpu)->vmxon == NOWHERE && !vcpu.fixed_cr4,
+	      "but not without CR4.VMXE, which the firmware has taken out of what was saved");
+	end();
+}
+
 /* Whatever the guest's VMCS says, the hypervisor's are there. */
 static void test_entry(void)
 {
@@ -984,6 +1016,7 @@ int main(void)
 	nested_rules_setup(&all_caps, &(struct vmx_controls){.proc2 = ~0u});
 	test_reset_msrs();
 	test_insns();
+	test_smm();
 	test_behind_injection();
 	test_init();
 	test_entry();
