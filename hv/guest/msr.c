@@ -321,20 +321,24 @@ static void note_vm_tsc(struct vcpu *v, u64 offset)
  * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same
  * moment: they get one offset, or the guest would see its clocks apart by the time between two
  * ioctls. 0, which a new vCPU begins with, means the VM's clock whenever it is written, as in KVM.
+ * restored: by a VMM, of a VM that may have stopped when it was as young as this one is now: what
+ * the new vCPUs began with is no such moment.
  */
-static void set_vm_tsc(struct vcpu *v, u64 val)
+static void set_vm_tsc(struct vcpu *v, u64 val, bool restored)
 {
 	struct vm *vm = v->vm;
 	u64 offset = val - scale_tsc(rdtsc(), v->tsc_mul);
 	s64 apart, second = v->tsc_khz * 1000ll;
+	bool near;
 
 	lock_acquire(&vm->tsc_lock); /* threads of a VMM set their vCPUs' at once */
 	apart = offset - vm->tsc_offset_base;
-	if (vm->tsc_offset_set && vm->tsc_mul_base == v->tsc_mul &&
-	    (!val || (apart <= second && apart >= -second)))
+	near = apart <= second && apart >= -second && (vm->tsc_restored || !restored);
+	if (vm->tsc_offset_set && vm->tsc_mul_base == v->tsc_mul && (!val || near))
 		offset = vm->tsc_offset_base;
 	else
 		note_vm_tsc(v, offset);
+	vm->tsc_restored |= restored && val;
 	lock_release(&vm->tsc_lock);
 	set_tsc_offset(v, offset);
 }
@@ -343,6 +347,7 @@ void msr_set_tsc_offset(struct vcpu *v, u64 offset)
 {
 	lock_acquire(&v->vm->tsc_lock);
 	note_vm_tsc(v, offset);
+	v->vm->tsc_restored = true;
 	lock_release(&v->vm->tsc_lock);
 	set_tsc_offset(v, offset);
 }
@@ -361,7 +366,7 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 		return 0;
 	v->tsc_mul = mul;
 	v->tsc_khz = mul ? khz : tsc_khz;
-	set_vm_tsc(v, now);
+	set_vm_tsc(v, now, false);
 	return 0;
 }
 
@@ -410,7 +415,7 @@ int msr_write(struct vcpu *v, u32 msr, u64 val, bool host)
 		return lapic_msr_write(v, msr, val, host);
 	case MSR_TSC:
 		if (host)
-			set_vm_tsc(v, val);
+			set_vm_tsc(v, val, true);
 		else if (!v->vm->is_dom0) /* dom0's TSC is the machine's */
 			move_tsc(v, val - vcpu_tsc(v, rdtsc()));
 		return 0;

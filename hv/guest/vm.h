@@ -97,6 +97,7 @@ struct vm {
 	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
 	bool tsc_offset_set;
+	bool tsc_restored; /* a VMM has set one to something else than 0 */
 	/* for the hardware: a set bit exits; the layout of msr_map is the back end's. io_map is all
 	 * guests' but dom0's, msr_map dom0's until a filter has others (vm_filter_msrs()) */
 	u8 *msr_map, *io_map;

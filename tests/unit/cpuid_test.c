@@ -869,6 +869,37 @@ static void test_feature_control(void)
 	CHECK(!msr_read(v, 0x3a, &val, false) && val == 1, "not for one without");
 }
 
+static u64 guest_tsc_after(struct vcpu *of, u64 ticks, u64 val)
+{
+	fake_tsc += ticks;
+	msr_write(of, MSR_TSC, val, true);
+	return vcpu_tsc(of, fake_tsc);
+}
+
+/* Which of a VMM's writes to its vCPUs' TSCs mean one moment. */
+static void test_vm_tsc(void)
+{
+	struct vcpu *other = &fake_vcpu[1];
+	u64 second = FAKE_KHZ * 1000ull;
+
+	make_cpu(0);
+	to_guest();
+	v->vm->is_dom0 = false;
+	tsc_khz = v->tsc_khz = other->tsc_khz = FAKE_KHZ;
+	guest_tsc_after(v, 0, 0);
+	CHECK(guest_tsc_after(other, second, 0) == second, "0 is the VM's clock");
+	CHECK(guest_tsc_after(v, second / 100, second / 2) == second / 2,
+	      "what is restored is taken as it is, near to what a new vCPU has as it may be");
+	CHECK(guest_tsc_after(other, second / 100, second / 2) == second / 2 + second / 100,
+	      "its sibling's, a moment later, is the same moment");
+	CHECK(guest_tsc_after(other, second / 100, 0) == second / 2 + second / 50,
+	      "as is that of one which comes later");
+	CHECK(guest_tsc_after(other, 0, 5 * second) == 5 * second, "seconds apart are meant so");
+	msr_set_tsc_offset(v, -fake_tsc);
+	CHECK(guest_tsc_after(other, second / 100, second / 1000) == second / 100,
+	      "an offset that is set is such a moment, too");
+}
+
 static void test_xcr0(void)
 {
 	static const u64 bad[] = {0,	2,    4,    5,	  6,	       0x27, 0x47,
@@ -900,7 +931,11 @@ int main(void)
 	test_topology();
 	test_ospke();
 	test_msrs();
+<<<<<<< HEAD
 	test_feature_control();
+=======
+	test_vm_tsc();
+>>>>>>> 8713cb92 (msr: a young guest's TSC is restored as it was)
 	test_xcr0();
 	test_addresses();
 	test_errors();
