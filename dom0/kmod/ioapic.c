@@ -111,6 +111,20 @@ static u32 write_entry(struct ioapic *io, u32 pin, bool high, u32 val)
 	return (old & RTE_MASKED) && !(rte & RTE_MASKED) ? 1u << pin : 0;
 }
 
+int ioapic_old_level(const struct ioapic *io, u32 offset, u32 val)
+{
+	u32 pin = (io->s.ioregsel - REG_REDIR) / 2;
+	u64 rte;
+
+	if (offset != REG_WINDOW || pin >= PINS || io->s.ioregsel & 1)
+		return -1;
+	rte = io->s.redirtbl[pin].bits;
+	if (!(rte & RTE_MASKED) || val & RTE_MASKED || !(val & RTE_LEVEL) ||
+	    rte & RTE_REMOTE_IRR) /* then its EOI is to come */
+		return -1;
+	return io->s.irr & (1u << pin) ? (int)pin : -1;
+}
+
 u32 ioapic_write(struct ioapic *io, u32 offset, u32 val)
 {
 	u32 reg = io->s.ioregsel;

@@ -55,21 +55,28 @@ static int deliver_msi(struct ioapic *io, u64 address, u32 data)
 
 /* ---- acknowledgements ---- */
 
+static int gsi_of_pin(struct cb_vm *vm, u32 chip, u32 pin)
+{
+	const struct cb_routing *rt;
+	int gsi = NO_GSI;
+
+	rcu_read_lock();
+	rt = rcu_dereference(vm->routing);
+	if (rt)
+		gsi = rt->r.gsi_of[chip][pin];
+	rcu_read_unlock();
+	return gsi;
+}
+
 /*
  * A GSI's interrupt has been serviced: who waits for that may lower or pulse its line. Without
  * irq_lock.
  */
 static void pin_acked(struct cb_vm *vm, u32 chip, u32 pin)
 {
-	const struct cb_routing *rt;
-	int gsi = NO_GSI;
+	int gsi = gsi_of_pin(vm, chip, pin);
 
 	trace_kvm_ack_irq(chip, pin);
-	rcu_read_lock();
-	rt = rcu_dereference(vm->routing);
-	if (rt)
-		gsi = rt->r.gsi_of[chip][pin];
-	rcu_read_unlock();
 	if (gsi == NO_GSI)
 		return;
 	if (gsi == 0 && smp_load_acquire(&vm->pit))
@@ -312,6 +319,24 @@ bool cb_irqchip_pio(struct cb_vm *vm, u16 port, u8 size, bool is_in, void *data)
 	return size == 1 && smp_load_acquire(&vm->pit) && cb_pit_pio(vm->pit, port, is_in, data);
 }
 
+/*
+ * A driver that serves its device in a thread ends the interrupt first, masked: a resampled line
+ * has been raised again since then, for what the driver has served by now. So who raised it is
+ * asked once more.
+ */
+static void ask_old_level(struct cb_vm *vm, u32 offset, u32 val)
+{
+	unsigned long flags;
+	int pin, gsi;
+
+	spin_lock_irqsave(&vm->irq_lock, flags);
+	pin = ioapic_old_level(&vm->ioapic, offset, val);
+	spin_unlock_irqrestore(&vm->irq_lock, flags);
+	gsi = pin < 0 ? NO_GSI : gsi_of_pin(vm, KVM_IRQCHIP_IOAPIC, pin);
+	if (gsi != NO_GSI)
+		cb_irqfd_acked(vm, gsi);
+}
+
 static void ioapic_access(struct cb_vm *vm, u32 offset, u32 len, bool is_write, void *data)
 {
 	const struct cb_routing *rt;
@@ -321,6 +346,8 @@ static void ioapic_access(struct cb_vm *vm, u32 offset, u32 len, bool is_write, 
 
 	if (is_write)
 		memcpy(&val, data, min_t(u32, len, sizeof(val)));
+	if (is_write)
+		ask_old_level(vm, offset, val);
 	rcu_read_lock();
 	spin_lock_irqsave(&vm->irq_lock, flags);
 	if (is_write) {

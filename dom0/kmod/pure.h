@@ -117,6 +117,11 @@ void ioapic_reset(struct ioapic *io);
 /* > 0 delivered, 0 coalesced, < 0 masked. */
 int ioapic_set_irq(struct ioapic *io, u32 pin, bool level);
 u32 ioapic_read(struct ioapic *io, u32 offset);
+/*
+ * The pin from which this write, unmasking it, would send a level that has come while it was
+ * masked, and may be long gone; -1: none.
+ */
+int ioapic_old_level(const struct ioapic *io, u32 offset, u32 val);
 /* Returns a bit mask of pins that this write unmasked. */
 u32 ioapic_write(struct ioapic *io, u32 offset, u32 val);
 /*

@@ -87,10 +87,53 @@ static void test_resample(void)
 	close(back);
 }
 
+/* The guest writes the lower half of that pin's entry: EDI to the IOAPIC's register 0x10 + 2 * GSI
+ */
+static const u8 write_entry[] = {
+    0xb8, 0x00, 0x00,		0xc0, 0xfe,	  /* mov eax, 0xfec00000 */
+    0xc7, 0x00, 0x10 + 2 * GSI, 0x00, 0x00, 0x00, /* mov dword [rax], ... */
+    0x89, 0x78, 0x10,				  /* mov [rax + 16], edi */
+    0xe6, 0xe1,					  /* out PORT_DONE, al */
+};
+
+/* What a resampled line has been raised for while it was masked may be gone when it no longer is.
+ */
+static void test_unmask(void)
+{
+	int fd = eventfd(0, EFD_NONBLOCK), back = eventfd(0, EFD_NONBLOCK);
+	struct kvm_irqfd f = {
+	    .fd = fd, .gsi = GSI, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = back};
+	struct kvm_irqchip io = {.chip_id = KVM_IRQCHIP_IOAPIC};
+	const u64 one = 1, level = 1 << 15, masked = 1 << 16;
+	struct vm vm;
+	enum end end;
+	u64 n;
+
+	vm_init(&vm, 1, VM_IRQCHIP);
+	set_chips(&vm, GSI);
+	switch_on(&vm);
+	if (vm_ioctl(&vm, KVM_IRQFD, &f))
+		fatal("an irqfd");
+	run_code(&vm, write_entry, sizeof(write_entry), level | masked | VECTOR);
+	ok(write(fd, &one, 8) == 8 && read(back, &n, 8) < 0,
+	   "edges: of a level that comes while its pin is masked nobody is told");
+	end = run_code(&vm, write_entry, sizeof(write_entry), level | VECTOR);
+	vm_ioctl(&vm, KVM_GET_IRQCHIP, &io);
+	ok(end == END_DONE && read(back, &n, 8) == 8 && !(io.chip.ioapic.irr & 1 << GSI) &&
+	       !io.chip.ioapic.redirtbl[GSI].fields.remote_irr,
+	   "edges: who raised it is asked when it is unmasked, and the guest not interrupted");
+	ok(write(fd, &one, 8) == 8 && takes(&vm, 1, true) == END_DONE && read(back, &n, 8) == 8,
+	   "edges: the next one comes and is ended");
+	vm_free(&vm);
+	close(fd);
+	close(back);
+}
+
 int main(void)
 {
 	open_kvm();
 	test_pit();
 	test_resample();
+	test_unmask();
 	return failures != 0;
 }

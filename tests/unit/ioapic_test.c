@@ -103,8 +103,19 @@ static void test_level(void)
 	set_entry(10, 0x18050);
 	ioapic_set_irq(&io, 10, true);
 	CHECK(sent == 2, "masked: kept back");
+	CHECK(ioapic_old_level(&io, 0x10, 0x8050) == 10 && ioapic_old_level(&io, 0, 0x8050) < 0 &&
+		  ioapic_old_level(&io, 0x10, 0x18050) < 0 && ioapic_old_level(&io, 0x10, 0x50) < 0,
+	      "who unmasks it has an old level, who does not has none");
 	set_entry(10, 0x8050);
 	CHECK(sent == 3, "and sent when unmasked");
+	CHECK(ioapic_old_level(&io, 0x10, 0x8050) < 0, "one that is not masked is no old one");
+	set_entry(10, 0x18050);
+	CHECK(ioapic_old_level(&io, 0x10, 0x8050) < 0, "nor one whose EOI is to come");
+	for (u32 reg = 0; reg < 0x100; reg++)
+		if (reg != 0x10 + 2 * 10) {
+			ioapic_write(&io, 0, reg);
+			CHECK_QUIET(ioapic_old_level(&io, 0x10, 0x8050) < 0, "register %x", reg);
+		}
 	set_entry(10, 0x10050);
 	CHECK(!(get_entry(10) & 0x4000), "switching to edge clears remote IRR");
 	nobody_home = true;
