@@ -271,10 +271,9 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 
 static void set_tsc_offset(struct vcpu *v, u64 offset)
 {
-	v->tsc_offset = offset;
+	WRITE_ONCE(v->tsc_offset, offset);
 	hvm->set_tsc(v);
-	v->pv.clock_dirty = true;
-	vcpu_note(v, DUE_LOOK);
+	pv_clock_renew(v->vm); /* of all: whether they agree is told there */
 	lapic_tsc_changed(v);
 }
 

@@ -196,6 +196,22 @@ void pv_clock_renew(struct vm *vm)
 	}
 }
 
+/*
+ * A guest that takes its clock for stable reads it by one vCPU's structure and another's TSC, as
+ * Linux' programs do. Of a vCPU whose TSC has been set apart that is another time.
+ */
+static bool tscs_agree(const struct vcpu *v)
+{
+	for (u32 i = 0; i < READ_ONCE(v->vm->vcpu_end); i++) {
+		const struct vcpu *other = READ_ONCE(v->vm->vcpu[i]);
+
+		if (other && (READ_ONCE(other->tsc_offset) != v->tsc_offset ||
+			      READ_ONCE(other->tsc_mul) != v->tsc_mul))
+			return false;
+	}
+	return true;
+}
+
 static bool write_clock(struct vcpu *v)
 {
 	u64 anchor = anchor_tsc(v->vm), at = v->pv.system_time & ~MSR_ENABLED;
@@ -209,7 +225,7 @@ static bool write_clock(struct vcpu *v)
 	c.flags &= CLOCK_GUEST_STOPPED;
 	if (v->pv.clock_stopped)
 		c.flags |= CLOCK_GUEST_STOPPED;
-	if (tsc_stable)
+	if (tsc_stable && tscs_agree(v))
 		c.flags |= CLOCK_TSC_STABLE;
 	tsc_pvclock_scale(v->tsc_khz, &c.tsc_to_system_mul, &c.tsc_shift);
 	if (!write_versioned(v, at, &c, sizeof(c), &c.version))

@@ -888,10 +888,12 @@ static void test_vm_tsc(void)
 	tsc_khz = v->tsc_khz = other->tsc_khz = FAKE_KHZ;
 	guest_tsc_after(v, 0, 0);
 	CHECK(guest_tsc_after(other, second, 0) == second, "0 is the VM's clock");
+	fake_requests[0] = fake_requests[1] = 0;
 	CHECK(guest_tsc_after(v, second / 100, second / 2) == second / 2,
 	      "what is restored is taken as it is, near to what a new vCPU has as it may be");
 	CHECK(guest_tsc_after(other, second / 100, second / 2) == second / 2 + second / 100,
 	      "its sibling's, a moment later, is the same moment");
+	CHECK(fake_requests[0] & fake_requests[1] & DUE_CLOCK, "and all clocks are told anew");
 	CHECK(guest_tsc_after(other, second / 100, 0) == second / 2 + second / 50,
 	      "as is that of one which comes later");
 	CHECK(guest_tsc_after(other, 0, 5 * second) == 5 * second, "seconds apart are meant so");

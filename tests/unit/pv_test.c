@@ -173,14 +173,21 @@ static void test_clock(void)
 	fake_reset(NULL);
 	tsc_stable = true;
 	fake_vm.clock_offset_ns = -(s64)((fake_tsc - boot_tsc) / 2);
-	v0->tsc_offset = -fake_tsc;
-	v1->tsc_offset = 12345;
+	for (i = 0; i < FAKE_VCPUS; i++)
+		fake_vcpu[i].tsc_offset = -fake_tsc;
 	fake_tsc += 2000;
 	CHECK(!pv_msr_write(v0, SYSTEM_TIME, 0x1001) && v0->pv.clock_dirty,
 	      "enabling kvmclock asks for an update");
 	update(v0);
 	CHECK(guest_clock(v0, 0x1000) == 1000, "the clock began when the VM did");
 	CHECK(fake_memory[0x1000 + 29] == 1, "marked stable");
+	v1->tsc_mul = 1;
+	update_clock(v0);
+	CHECK(!fake_memory[0x1000 + 29], "but not beside a vCPU whose TSC has another rate");
+	v1->tsc_mul = 0;
+	v1->tsc_offset = 12345;
+	update_clock(v0);
+	CHECK(!fake_memory[0x1000 + 29], "or one that is apart");
 	fake_tsc += 5000;
 	CHECK(guest_clock(v0, 0x1000) == 3500, "runs");
 	pv_msr_write(v1, 0x12, 0x2001);
@@ -236,6 +243,7 @@ static void test_clock(void)
 	fake_unmapped = false;
 	update(v0);
 	CHECK(!v0->pv.clock_dirty, "when it is mapped");
+	v1->tsc_offset = v0->tsc_offset;
 	test_stopped();
 	test_read_only();
 	pv_msr_write(v0, SYSTEM_TIME, ~0ull);
