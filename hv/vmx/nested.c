@@ -59,6 +59,8 @@ void vmx_nested_smm(struct vcpu *v)
 {
 	struct vmx_nested *n = vmx_nested(v);
 
+	if (n->vmxon == NOWHERE)
+		return;
 	if (!v->in_smm && !(hvm->get(v, HVM_CR4) & CR4_VMXE))
 		n->vmxon = n->current = NOWHERE;
 	hvm->set(v, HVM_CR0, hvm->get(v, HVM_CR0)); /* as VMXON */
