@@ -933,11 +933,8 @@ int main(void)
 	test_topology();
 	test_ospke();
 	test_msrs();
-<<<<<<< HEAD
 	test_feature_control();
-=======
 	test_vm_tsc();
->>>>>>> 8713cb92 (msr: a young guest's TSC is restored as it was)
 	test_xcr0();
 	test_addresses();
 	test_errors();
