@@ -57,7 +57,7 @@ entry32:
 	cpuid
 	cmp eax, 0x80000001
 	jb no_long_mode
-	ALLOW_NX
+	ALLOW_ALL
 	mov eax, 0x80000001
 	cpuid
 	test edx, CPUID_LM

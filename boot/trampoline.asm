@@ -49,7 +49,7 @@ in32:
 	mov ds, eax
 	mov ss, eax
 	mov esi, ebx
-	ALLOW_NX
+	ALLOW_ALL
 	mov ebx, esi
 	mov eax, CR4_PAE
 	mov cr4, eax
