@@ -36,7 +36,7 @@ HV_CFLAGS := -std=gnu11 -O2 -g $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel
 	-fno-stack-protector -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-strict-aliasing -fcf-protection=none -fno-asynchronous-unwind-tables \
 	-DCORBEL_VERSION='"$(VERSION)"' $(CHECKS) -I.
 # Of gcc's alone; hv/lib/thunk.asm
-THUNKS := -mindirect-branch=thunk-extern -mindirect-branch-register
+THUNKS := -mindirect-branch=thunk-extern -mindirect-branch-register -fjump-tables
 
 $(BUILD)/%.o: %.c $(BUILD)/.flags
 	@mkdir -p $(@D)

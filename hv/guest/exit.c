@@ -74,7 +74,8 @@ static void handle_wrmsr(struct vcpu *v, const struct vm_exit *x)
 		vcpu_step(v, x, x->insn_len);
 }
 
-static inline void handle_hypercall(struct vcpu *v, const struct vm_exit *x)
+static inline __attribute__((always_inline)) void handle_hypercall(struct vcpu *v,
+								   const struct vm_exit *x)
 {
 	u64 nr = v->gpr[RAX];
 
