@@ -271,9 +271,12 @@ int msr_read(struct vcpu *v, u32 msr, u64 *val, bool host)
 
 static void set_tsc_offset(struct vcpu *v, u64 offset)
 {
+	bool moves = v->tsc_offset != offset;
+
 	WRITE_ONCE(v->tsc_offset, offset);
 	hvm->set_tsc(v);
-	pv_clock_renew(v->vm); /* of all: whether they agree is told there */
+	if (moves)
+		pv_clock_renew(v->vm); /* of all: whether they agree is told there */
 	lapic_tsc_changed(v);
 }
 
@@ -311,13 +314,13 @@ static void note_vm_tsc(struct vcpu *v, u64 offset)
 	struct vm *vm = v->vm;
 
 	ASSERT_HELD(&vm->tsc_lock);
-	vm->tsc_offset_base = offset;
+	vm->tsc_offset_base = vm->tsc_offset_last = offset;
 	vm->tsc_mul_base = v->tsc_mul;
 	vm->tsc_offset_set = true;
 }
 
 /*
- * vCPUs of one VM whose TSCs are set within a second of guest time of each other mean the same
+ * vCPUs of one VM whose TSCs are set within a second of guest time of the last one mean the same
  * moment: they get one offset, or the guest would see its clocks apart by the time between two
  * ioctls. 0, which a new vCPU begins with, means the VM's clock whenever it is written, as in KVM.
  * restored: by a VMM, of a VM that may have stopped when it was as young as this one is now: what
@@ -331,12 +334,14 @@ static void set_vm_tsc(struct vcpu *v, u64 val, bool restored)
 	bool near;
 
 	lock_acquire(&vm->tsc_lock); /* threads of a VMM set their vCPUs' at once */
-	apart = offset - vm->tsc_offset_base;
+	apart = offset - vm->tsc_offset_last;
 	near = apart <= second && apart >= -second && (vm->tsc_restored || !restored);
-	if (vm->tsc_offset_set && vm->tsc_mul_base == v->tsc_mul && (!val || near))
+	if (vm->tsc_offset_set && vm->tsc_mul_base == v->tsc_mul && (!val || near)) {
+		vm->tsc_offset_last = val ? offset : vm->tsc_offset_base;
 		offset = vm->tsc_offset_base;
-	else
+	} else {
 		note_vm_tsc(v, offset);
+	}
 	vm->tsc_restored |= restored && val;
 	lock_release(&vm->tsc_lock);
 	set_tsc_offset(v, offset);
@@ -366,6 +371,7 @@ int msr_set_tsc_khz(struct vcpu *v, u64 khz)
 	v->tsc_mul = mul;
 	v->tsc_khz = mul ? khz : tsc_khz;
 	set_vm_tsc(v, now, false);
+	pv_clock_renew(v->vm);
 	return 0;
 }
 

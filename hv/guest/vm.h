@@ -96,6 +96,7 @@ struct vm {
 	struct lock tsc_lock; /* LOCK_VM_TSC: what follows */
 	u64 tsc_offset_base;  /* the offset the VMM last set for all vCPUs, and at which rate */
 	u64 tsc_mul_base;
+	u64 tsc_offset_last; /* what was last asked for */
 	bool tsc_offset_set;
 	bool tsc_restored; /* a VMM has set one to something else than 0 */
 	/* for the hardware: a set bit exits; the layout of msr_map is the back end's. io_map is all

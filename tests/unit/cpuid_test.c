@@ -518,6 +518,7 @@ static void test_broken(void)
 	    {"Zen 2, notebook", 0x68747541, 0x860f01, 0xffffffff, true, false, true},
 	    {"Dhyana", 0x6f677948, 0x900f02, 0, true, true, true},
 	    {"Zen 4", 0x68747541, 0xa10f11, 0, true, true, true},
+	    {"Cyan Skillfish", 0x68747541, 0x840f70, 0, true, false, false},
 	    {"Zen 5, old", 0x68747541, 0xb00f21, 0xb002159, true, true, false},
 	    {"Zen 5", 0x68747541, 0xb00f21, 0xb00215a, true, true, true},
 	    {"Zen 5, desktop", 0x68747541, 0xb40f40, 0, true, true, false},
@@ -896,6 +897,13 @@ static void test_vm_tsc(void)
 	CHECK(fake_requests[0] & fake_requests[1] & DUE_CLOCK, "and all clocks are told anew");
 	CHECK(guest_tsc_after(other, second / 100, 0) == second / 2 + second / 50,
 	      "as is that of one which comes later");
+	fake_requests[0] = fake_requests[1] = 0;
+	guest_tsc_after(v, 0, second / 2 + second / 50);
+	CHECK(!(fake_requests[1] & DUE_CLOCK), "one that stays what it was concerns no other");
+	guest_tsc_after(v, second * 6 / 10, second / 2);
+	CHECK(guest_tsc_after(other, second * 6 / 10, second / 2) ==
+		  second / 50 + second / 2 + second * 12 / 10,
+	      "nor is the last of many late because it is long behind the first");
 	CHECK(guest_tsc_after(other, 0, 5 * second) == 5 * second, "seconds apart are meant so");
 	msr_set_tsc_offset(v, -fake_tsc);
 	CHECK(guest_tsc_after(other, second / 100, second / 1000) == second / 100,
