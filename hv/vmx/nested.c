@@ -29,13 +29,15 @@ void vmx_nested_reset(struct vcpu *v)
 	n->vmxon = n->current = n->evmcs = n->eptp = NOWHERE;
 }
 
+#define FIXED_CR0 (CR0_PE | CR0_NE | CR0_PG)
+
 void vmx_nested_fix(struct vcpu *v)
 {
 	const struct vmx_nested *n = vmx_nested(v);
 
 	v->fixed_cr0 = v->fixed_cr4 = 0;
 	if (n->vmxon != NOWHERE && !v->in_smm) {
-		v->fixed_cr0 = CR0_PE | CR0_NE | CR0_PG;
+		v->fixed_cr0 = FIXED_CR0;
 		v->fixed_cr4 = CR4_VMXE;
 	}
 	if (v->guest_mode)
@@ -61,7 +63,7 @@ void vmx_nested_smm(struct vcpu *v)
 
 	if (n->vmxon == NOWHERE)
 		return;
-	if (!v->in_smm && !(hvm->get(v, HVM_CR4) & CR4_VMXE))
+	if (!v->in_smm && (~hvm->get(v, HVM_CR0) & FIXED_CR0 || !(hvm->get(v, HVM_CR4) & CR4_VMXE)))
 		n->vmxon = n->current = NOWHERE;
 	hvm->set(v, HVM_CR0, hvm->get(v, HVM_CR0)); /* as VMXON */
 	vmx_nested_fix(v);

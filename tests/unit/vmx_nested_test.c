@@ -144,6 +144,12 @@ static void test_smm(void)
 	move_smm(false, CR4_PAE);
 	CHECK(vmx_nested(&vcpu)->vmxon == NOWHERE && !vcpu.fixed_cr4,
 	      "but not without CR4.VMXE, which the firmware has taken out of what was saved");
+	begin_on();
+	vcpu.p2m = &guest.p2m;
+	move_smm(true, 0);
+	hvm->set(&vcpu, HVM_CR0, CR0_PE | CR0_NE);
+	move_smm(false, CR4_PAE | CR4_VMXE);
+	CHECK(vmx_nested(&vcpu)->vmxon == NOWHERE && !vcpu.fixed_cr0, "or CR0.PG");
 	end();
 }
 
