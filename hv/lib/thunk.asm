@@ -2,8 +2,8 @@
 ; The compiler has all indirect calls and jumps lead here (Makefile). Cores of Skylake's kind that
 ; have enhanced IBRS, as Cascade Lake and Comet Lake, may predict an indirect branch by direct
 ; ones of a guest, if it lies in the lower half of a cache line. Intel: "Indirect Target
-; Selection". Returns are predicted so only where the return stack has run empty, and each exit
-; fills it there (SPEC_RSB).
+; Selection". Returns are predicted so only where the return stack has run empty: each exit fills it
+; (SPEC_RSB), but calls deeper than it is, and C6, empty it again.
 BITS 64
 LINE equ 64
 
