@@ -119,10 +119,12 @@ static const struct {
      */
     [QUIRK_TSS] = {TCG, "tss"},
     /*
-     * CMPXCHG8B and CMPXCHG16B soon behind an entry take an operand of the last addition or the
-     * like for the flags, and an exit right behind them saves it: entered with them, a kernel is in
-     * virtual-8086 mode, or steps. Remedy: where bits are set that RFLAGS does not have, and
-     * addresses have, all but the arithmetic ones are as at the entry. Test: smoke test kvm, insns.
+     * CMPXCHG8B and CMPXCHG16B soon behind an entry, or IRET, take an operand of the last addition
+     * or the like for the flags, and an exit right behind them saves it: entered with them, a
+     * kernel is in virtual-8086 mode, or steps. Remedy: where bits are set that RFLAGS does not
+     * have, as most addresses have them, all but the arithmetic ones must have been set at the
+     * entry, too. What cannot be told: an STI since then, and operands without such bits. Test:
+     * smoke test kvm, insns.
      */
     [QUIRK_FLAGS] = {TCG, "flags"},
     /*

@@ -375,8 +375,8 @@ static inline __attribute__((always_inline)) void enter_and_decode(struct vcpu *
 	v->gpr[RAX] = m->rax;
 	v->gpr[RSP] = m->rsp;
 	v->rip = m->rip;
-	if (unlikely(m->rflags > RFLAGS_SETTABLE) && quirk_has(QUIRK_FLAGS))
-		m->rflags = svm_flags_repair(m->rflags, v->rflags);
+	if (unlikely(m->rflags & ~(RFLAGS_SETTABLE | RFLAGS_FIXED)) && quirk_has(QUIRK_FLAGS))
+		m->rflags = svm_flags_repair(m, v->rflags);
 	v->rflags = m->rflags;
 	if (nested)
 		svm_nested_exit(v);

@@ -140,7 +140,13 @@ u64 svm_event_repair(u64 event)
 	return (event & ~EVT_TYPE) | FIELD_PREP(EVT_TYPE, kind);
 }
 
-u64 svm_flags_repair(u64 saved, u64 entered)
+/*
+ * What is not set there is clear: the operand has only been or-ed in. What has been switched on
+ * since the entry is lost, but for IF of a program, which has it always.
+ */
+u64 svm_flags_repair(const struct vmcb *m, u64 entered)
 {
-	return (saved & RFLAGS_ARITH) | (entered & ~RFLAGS_ARITH);
+	u64 since = m->cpl == 3 ? RFLAGS_IF : 0;
+
+	return m->rflags & (entered | RFLAGS_ARITH | since);
 }

@@ -37,5 +37,5 @@ void svm_debug_exit(struct vcpu *v, struct vm_exit *x);
 /* QUIRK_EVENT_TYPE -> EXITINTINFO as it should be. */
 u64 svm_event_repair(u64 event);
 
-/* QUIRK_FLAGS. What an exit saved, what was entered with -> RFLAGS as it may have been. */
-u64 svm_flags_repair(u64 saved, u64 entered);
+/* QUIRK_FLAGS. RFLAGS as it may have been at this exit; entered: what it was at the entry. */
+u64 svm_flags_repair(const struct vmcb *m, u64 entered);

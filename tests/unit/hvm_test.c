@@ -175,6 +175,28 @@ static void test_decode(void)
 	      "what nothing intercepts is unknown");
 }
 
+/* QUIRK_FLAGS: an operand, 0xc4ea0500, or-ed in. */
+static void test_flags(void)
+{
+	static struct vmcb m;
+	const u64 operand = 0xc4ea0500;
+
+	m.rflags = RFLAGS_FIXED | RFLAGS_ZF | RFLAGS_IF | operand;
+	CHECK(svm_flags_repair(&m, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_CF) ==
+		  (RFLAGS_FIXED | RFLAGS_ZF | RFLAGS_IF),
+	      "of an operand no flag of the system's is left");
+	m.rflags = RFLAGS_FIXED | (operand & ~RFLAGS_IF);
+	CHECK(svm_flags_repair(&m, RFLAGS_FIXED | RFLAGS_IF | RFLAGS_VM) ==
+		  (RFLAGS_FIXED | (operand & RFLAGS_VM)),
+	      "what has been cleared since the entry stays so");
+	m.rflags = RFLAGS_FIXED | RFLAGS_IF | (operand & ~RFLAGS_TF);
+	CHECK(svm_flags_repair(&m, RFLAGS_FIXED | RFLAGS_DF) == (RFLAGS_FIXED | RFLAGS_DF),
+	      "a kernel's interrupts stay off");
+	m.cpl = 3;
+	CHECK(svm_flags_repair(&m, RFLAGS_FIXED) == (RFLAGS_FIXED | RFLAGS_IF),
+	      "of a program, to which it has returned since then, they are on");
+}
+
 int main(void)
 {
 	test_select();
@@ -182,5 +204,6 @@ int main(void)
 	test_events();
 	test_virtual_interrupts();
 	test_decode();
+	test_flags();
 	return test_end();
 }
