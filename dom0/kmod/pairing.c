@@ -8,7 +8,7 @@
 
 #include <linux/kvm_para.h>
 
-#define TRIES	 8
+#define TRIES	 4
 #define CLOSE_NS 10000
 
 /*
@@ -31,12 +31,14 @@ static long read_both(struct cb_vcpu *v, struct kvm_clock_pairing *pair)
 		local_irq_enable();
 		if (r < 0)
 			return r;
-		if (took >= best) /* as if the clock was set back meanwhile */
+		if ((s64)took < 0 || took >= best) /* the clock was set back meanwhile */
 			continue;
 		best = took;
 		ns = before + took / 2;
 		pair->tsc = c->tsc;
 	}
+	if (best == U64_MAX)
+		return -EAGAIN;
 	ts = ns_to_timespec64(ns);
 	pair->sec = ts.tv_sec;
 	pair->nsec = ts.tv_nsec;
