@@ -71,11 +71,10 @@ static bool is_zen5(u32 model)
 	       (model >= 0x60 && model <= 0x7f);
 }
 
-#define CYAN_SKILLFISH 0x00840f70 /* a Zen 2 whose RDSEED is not random */
-
 static void find_broken(void)
 {
 	u32 sig = cpuid_read(1, 0).a, family = 0xf + FIELD_GET(GENMASK(27, 20), sig);
+	u32 model = FIELD_GET(GENMASK(7, 4), sig) | FIELD_GET(GENMASK(19, 16), sig) << 4;
 
 	broken_1c = broken_7b = broken_d1a = 0;
 	if (!cpuid_is_amd(cpuid_read(0, 0).b) || is_mended(sig))
@@ -84,11 +83,8 @@ static void find_broken(void)
 		broken_1c = CPUID_1C_RDRAND;
 	if (family == 0x17) /* does not save all of XMM; XSAVEC is as good */
 		broken_d1a = CPUID_D1A_XSAVES;
-	if (sig == CYAN_SKILLFISH)
-		broken_7b = CPUID_7B_RDSEED;
-	/* too often 0, and says that it is random */
-	if (family == 0x1a &&
-	    is_zen5(FIELD_GET(GENMASK(7, 4), sig) | FIELD_GET(GENMASK(19, 16), sig) << 4))
+	/* Cyan Skillfish's, and Zen 5's: too often 0, and says that it is random */
+	if (sig == 0x00840f70 || (family == 0x1a && is_zen5(model)))
 		broken_7b = CPUID_7B_RDSEED;
 }
 
